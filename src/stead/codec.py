@@ -98,6 +98,7 @@ def _extension(code: int, payload: object) -> msgspec.msgpack.Ext:
     return msgspec.msgpack.Ext(code, _pack(payload))
 
 
+_MESSAGEPACK = (int, float, str, bytes)  # of these the encoder takes the very type, no subclass
 _WIRE: dict[type, Callable[[Any, int], object]] = {
     type(None): _same,
     bool: _same,
@@ -139,13 +140,13 @@ def _wire_other(value: Any, depth: int) -> Any:
     elif callable(getattr(type(value), "model_dump", None)):
         fields = value.model_dump()
     else:
-        for plain in (bool, int, float, str, bytes, list, dict, tuple, set, frozenset, datetime, date):
-            if isinstance(value, plain):
-                return _WIRE[plain](plain(value) if plain not in (datetime, date) else value, depth)
+        for plain in type(value).__mro__[1:]:
+            if plain in _WIRE:
+                return _WIRE[plain](plain(value) if plain in _MESSAGEPACK else value, depth)
         raise Invalid(
-            f"a value of type {type(value).__module__}.{type(value).__qualname__} can be neither stored nor passed; use None, bool, "
-            "int, float, str, bytes, list, tuple, dict, set, datetime and its kin, Decimal, UUID, Enum, a dataclass, a msgspec.Struct "
-            "or a pydantic model"
+            f"a value of type {type(value).__module__}.{type(value).__qualname__} can be neither stored nor passed; use None, "
+            "bool, int, float, str, bytes, list, tuple, dict, set, datetime and its kin, Decimal, UUID, Enum, a dataclass, a "
+            "msgspec.Struct or a pydantic model"
         )
     return {name: _wire(item, depth + 1) for name, item in fields.items()}
 

@@ -33,7 +33,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """An HTTP request. `scope` holds ASGI's plain HTTP keys and nothing else; `receive` streams the body. The reply is a `Response`."""
+    """An HTTP request. `scope` holds ASGI's plain HTTP keys only; `receive` streams the body. The reply is a `Response`."""
 
     scope: dict[str, Any]
     receive: Receive

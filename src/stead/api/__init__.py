@@ -1,0 +1,57 @@
+"""What users import and subclass. No machinery: the runtime fills the protocols in."""
+
+from stead.api.actor import Actor
+from stead.api.context import ActorContext
+from stead.api.durable import DurableField, durable, durable_fields, reads
+from stead.api.env import CURRENT_ENV, ActorEntry, ActorPage, Env, Namespace, current_env
+from stead.api.http import (
+    HTMLResponse,
+    HTTPException,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Request,
+    Response,
+    ResponseLike,
+    StreamingResponse,
+)
+from stead.api.observer import Batch, Message, Observer, Task, Tick
+from stead.api.service import Service, route
+from stead.api.storage import Alarm, AlarmInfo, Alarms, Sql, SqlValue, Storage
+
+__all__ = [
+    "CURRENT_ENV",
+    "Actor",
+    "ActorContext",
+    "ActorEntry",
+    "ActorPage",
+    "Alarm",
+    "AlarmInfo",
+    "Alarms",
+    "Batch",
+    "DurableField",
+    "Env",
+    "HTMLResponse",
+    "HTTPException",
+    "JSONResponse",
+    "Message",
+    "Namespace",
+    "Observer",
+    "PlainTextResponse",
+    "RedirectResponse",
+    "Request",
+    "Response",
+    "ResponseLike",
+    "Service",
+    "Sql",
+    "SqlValue",
+    "Storage",
+    "StreamingResponse",
+    "Task",
+    "Tick",
+    "current_env",
+    "durable",
+    "durable_fields",
+    "reads",
+    "route",
+]

@@ -1,0 +1,27 @@
+"""What an actor can ask of its surroundings: the protocol behind `self.ctx`."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NoReturn, Protocol
+
+
+class ActorContext(Protocol):
+    """An actor's life outside its own methods."""
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run slow work outside any turn. It keeps the actor in memory, ends with it, and re-enters with `turn()`."""
+        ...
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a turn of the actor and hold it for the block; what the block wrote is durable when it has ended."""
+        ...
+
+    def abort(self, reason: str = "") -> NoReturn:
+        """Drop the turn's writes and the instance; the next event builds a new one. Raises `Aborted` here and at the caller."""
+        ...
+
+    def check_write(self, what: str) -> None:
+        """Raise `Invalid` unless a writing turn of this actor is running."""
+        ...
