@@ -1,0 +1,141 @@
+"""Which methods of a class other units may call, and how arguments become what the method asks for.
+
+Compiled once per class. Values arrive as the codec decodes them; each is checked against its annotation and converted where the
+annotation names a dataclass, a Struct, a model or an enum. A mistake is the caller's, found before anything runs, and names the
+argument and the expected type.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from stead import codec
+from stead.errors import Invalid
+
+_PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
+
+
+class Parameter:
+    """One parameter: its name, its type and how it may be passed."""
+
+    __slots__ = ("annotation", "kind", "name", "plain", "required")
+
+    def __init__(self, parameter: inspect.Parameter, annotation: Any) -> None:
+        self.name = parameter.name
+        self.kind = parameter.kind
+        self.required = parameter.default is inspect.Parameter.empty
+        self.annotation = annotation
+        self.plain = annotation in _PLAIN if isinstance(annotation, type) else False
+
+    def convert(self, value: Any, where: str) -> Any:
+        if self.annotation is Any or (self.plain and type(value) is self.annotation):
+            return value
+        try:
+            return codec.convert(value, self.annotation)
+        except Invalid as exc:
+            raise Invalid(f"{where}: argument {self.name!r} must be {type_name(self.annotation)}: {exc}") from exc
+
+
+class Method:
+    """A callable method of a unit's class."""
+
+    __slots__ = ("_keywords", "_named", "_positional", "_rest", "function", "name", "reads", "returns", "where")
+
+    def __init__(self, cls: type, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.where = f"{cls.__name__}.{self.name}"
+        self.reads = bool(getattr(function, "stead_reads", False))
+        hints = _hints(function, self.where)
+        parameters = [
+            Parameter(parameter, hints.get(parameter.name, Any))
+            for parameter in list(inspect.signature(function).parameters.values())[1:]
+        ]
+        self.returns: Any = hints.get("return", Any)
+        kinds = inspect.Parameter
+        self._positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+        self._named = {p.name: p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
+        self._rest = next((p for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
+        self._keywords = next((p for p in parameters if p.kind is kinds.VAR_KEYWORD), None)
+
+    def bind(self, arguments: bytes) -> tuple[list[Any], dict[str, Any]]:
+        """The positional and keyword arguments to call with. Raises `Invalid` naming what does not fit."""
+        positional, named = codec.decode(arguments)
+        parameters = self._positional
+        if len(positional) > len(parameters) and self._rest is None:
+            raise Invalid(f"{self.where} takes {len(parameters)} positional arguments, got {len(positional)}")
+        values = [
+            (parameters[index] if index < len(parameters) else self._rest).convert(value, self.where)  # type: ignore[union-attr]
+            for index, value in enumerate(positional)
+        ]
+        keywords = self._bind_named(named, len(positional)) if named else named
+        if len(values) < len(parameters) or len(self._named) > len(parameters):
+            self._check_required(len(values), keywords)
+        return values, keywords
+
+    def _bind_named(self, named: dict[str, Any], given: int) -> dict[str, Any]:
+        taken = {parameter.name for parameter in self._positional[:given]}
+        keywords = {}
+        for name, value in named.items():
+            parameter = self._named.get(name) or self._keywords
+            if parameter is None:
+                raise Invalid(f"{self.where} has no argument {name!r}{did_you_mean(name, self._named)}")
+            if name in taken:
+                raise Invalid(f"{self.where}: argument {name!r} was given twice")
+            keywords[name] = parameter.convert(value, self.where)
+        return keywords
+
+    def _check_required(self, given: int, keywords: Mapping[str, Any]) -> None:
+        taken = {parameter.name for parameter in self._positional[:given]}
+        candidates = [*self._positional[given:], *(p for p in self._named.values() if p.kind is inspect.Parameter.KEYWORD_ONLY)]
+        missing = [p for p in candidates if p.required and p.name not in keywords and p.name not in taken]
+        if missing:
+            names = ", ".join(f"{p.name!r} ({type_name(p.annotation)})" for p in missing)
+            raise Invalid(f"{self.where}: missing argument {names}")
+
+    def result(self, data: bytes) -> Any:
+        """A reply as the caller gets it: of the annotated type."""
+        value = codec.decode(data)
+        if self.returns is Any or type(value) is self.returns or value is None:
+            return value
+        return codec.convert(value, self.returns)
+
+
+def method_table(cls: type, base: type) -> dict[str, Method]:
+    """The public async methods that `cls` adds to `base`, by name. Hooks that `base` names are not callable."""
+    table = {}
+    for name in dir(cls):
+        function = inspect.getattr_static(cls, name)
+        if not name.startswith("_") and not hasattr(base, name) and inspect.iscoroutinefunction(function):
+            table[name] = Method(cls, function)
+    return table
+
+
+def find_method(table: Mapping[str, Method], name: str, cls: type) -> Method:
+    """The method of this name. Raises `Invalid` with the nearest name there is."""
+    method = table.get(name)
+    if method is None:
+        raise Invalid(
+            f"{cls.__name__} has no callable method {name!r}{did_you_mean(name, table)}; public async methods are callable"
+        )
+    return method
+
+
+def did_you_mean(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def type_name(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except NameError as exc:
+        raise Invalid(f"{where}: an annotation names what cannot be found when it is looked up: {exc}") from exc

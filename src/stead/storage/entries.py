@@ -1,0 +1,176 @@
+"""An actor's entries as its activation sees them: what is committed, and what is on its way to be.
+
+A small actor is held whole, so reads never leave memory. A larger one is read by key through a bounded cache; what is not durable yet
+is pinned there, because the engine does not know it.
+
+Keys begin with a byte that says whose they are, so the parts of an actor cannot touch each other:
+`k` user keys, `a` durable attributes, `t` alarms, `p` SQL pages, `n` the number of SQL pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from stead.ids import ActorId
+from stead.storage.contract import LOAD_BYTES_MAX, Claim, Engine
+
+USER, ATTRIBUTE, ALARM, PAGE, PAGE_COUNT = b"k", b"a", b"t", b"p", b"n"
+
+WHOLE_BYTES_MAX = 4 * LOAD_BYTES_MAX  # a resident actor that grows past this is read by key from then on
+CACHE_BYTES_MAX = LOAD_BYTES_MAX  # of an actor that is read by key
+
+Writes = Mapping[bytes, bytes | None]
+
+
+def range_end(prefix: bytes) -> bytes | None:
+    """The first key after all that begin with `prefix`; None if there is none."""
+    stripped = prefix.rstrip(b"\xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1]) if stripped else None
+
+
+class Layer:
+    """Writes that are not part of the entries yet: a turn's, or those of a transaction inside it."""
+
+    __slots__ = ("alarms", "erased", "writes")
+
+    def __init__(self) -> None:
+        self.writes: dict[bytes, bytes | None] = {}
+        self.alarms: dict[str, int | None] = {}
+        self.erased = False
+
+    def __bool__(self) -> bool:
+        return bool(self.writes) or self.erased
+
+    def erase(self) -> None:
+        self.writes.clear()
+        self.alarms.clear()
+        self.erased = True
+
+    def merge(self, other: Layer) -> None:
+        """Take over what `other`, which came later, wrote."""
+        if other.erased:
+            self.erase()
+        self.writes.update(other.writes)
+        self.alarms.update(other.alarms)
+
+
+class Entries:
+    """One actor's entries. `size_bytes` counts keys and values, pending ones included."""
+
+    def __init__(self, actor: ActorId, claim: Claim, engine: Engine) -> None:
+        self._actor = actor
+        self._engine = engine
+        self.whole = claim.entries is not None
+        self.size_bytes = claim.size_bytes
+        self._cache: dict[bytes, bytes | None] = dict(claim.entries) if claim.entries is not None else {}
+        self.cached_bytes = sum(len(key) + len(value or b"") for key, value in self._cache.items())
+        self._pinned: dict[bytes, int] = {}  # of an actor read by key: the commit that must be durable before a key may be dropped
+
+    async def get(self, key: bytes, layers: Sequence[Layer]) -> bytes | None:
+        for layer in reversed(layers):
+            if key in layer.writes:
+                return layer.writes[key]
+            if layer.erased:
+                return None
+        if self.whole or key in self._cache:
+            return self._cache.get(key)
+        return (await self._fetch([key])).get(key)
+
+    async def get_many(self, keys: Sequence[bytes], layers: Sequence[Layer]) -> dict[bytes, bytes]:
+        missing = [] if self.whole else [key for key in keys if key not in self._cache]
+        found = await self._fetch(missing) if missing else {}
+        values: dict[bytes, bytes] = {}
+        for key in keys:
+            value = found[key] if key in found else await self.get(key, layers)
+            for layer in layers:
+                value = layer.writes.get(key, None if layer.erased else value)
+            if value is not None:
+                values[key] = value
+        return values
+
+    async def scan(
+        self, start: bytes, end: bytes | None, layers: Sequence[Layer], *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """What is in start <= key < end, as a snapshot."""
+        pending: dict[bytes, bytes | None] = dict(self._cache) if self.whole else {key: self._cache[key] for key in self._pinned}
+        known = self.whole
+        for layer in layers:
+            if layer.erased:
+                pending.clear()
+                known = True
+            pending.update(layer.writes)
+        inside = {key: value for key, value in pending.items() if start <= key and (end is None or key < end)}
+        if not known:
+            # A pending write hides at most one row of the engine's, so this many more are enough to fill the limit.
+            more = None if limit is None else limit + len(inside)
+            inside = dict(await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)) | inside
+        rows = sorted(((key, value) for key, value in inside.items() if value is not None), reverse=reverse)
+        return rows if limit is None else rows[:limit]
+
+    async def size_after(self, layer: Layer) -> int:
+        """What `size_bytes` would be with `layer` applied."""
+        size = 0 if layer.erased else self.size_bytes
+        old: Mapping[bytes, bytes | None] = {}
+        if not layer.erased:
+            old = self._cache if self.whole else await self.get_many(list(layer.writes), ())
+        for key, value in layer.writes.items():
+            before = old.get(key)
+            if before is not None:
+                size -= len(key) + len(before)
+            if value is not None:
+                size += len(key) + len(value)
+        return size
+
+    def apply(self, layer: Layer, size_bytes: int, seq: int) -> None:
+        """Make `layer` part of the entries, as commit `seq`, before it is durable."""
+        if layer.erased:
+            self._cache.clear()
+            self._pinned.clear()
+            self.cached_bytes = 0
+            self.whole = True
+        for key, value in layer.writes.items():
+            self._remember(key, value)
+            if not self.whole:
+                self._pinned[key] = seq
+        self.size_bytes = size_bytes
+        if self.whole and size_bytes > WHOLE_BYTES_MAX:
+            self._read_by_key(seq)
+
+    def settle(self, seq: int) -> None:
+        """Commits up to `seq` are durable: what they wrote may be dropped from the cache."""
+        if self._pinned:
+            for key in [key for key, pin in self._pinned.items() if pin <= seq]:
+                del self._pinned[key]
+            self._trim()
+
+    def _read_by_key(self, seq: int) -> None:
+        """Stop holding the actor whole. Which keys are durable is not known one by one, so all wait for `seq`."""
+        self.whole = False
+        self._pinned = dict.fromkeys(self._cache, seq)
+
+    async def _fetch(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        wanted = list(keys)
+        found = await self._engine.read(self._actor, wanted)
+        for key in wanted:
+            if key not in self._pinned:  # written while the engine was asked
+                self._remember(key, found.get(key))
+        self._trim()
+        return found
+
+    def _remember(self, key: bytes, value: bytes | None) -> None:
+        old = self._cache.pop(key, None)
+        if old is not None:
+            self.cached_bytes -= len(key) + len(old)
+        if value is not None:
+            self.cached_bytes += len(key) + len(value)
+        if value is not None or not self.whole:
+            self._cache[key] = value
+
+    def _trim(self) -> None:
+        if self.whole or self.cached_bytes <= CACHE_BYTES_MAX:
+            return
+        for key in [key for key in self._cache if key not in self._pinned]:  # oldest first
+            self._remember(key, None)
+            del self._cache[key]
+            if self.cached_bytes <= CACHE_BYTES_MAX:
+                return
