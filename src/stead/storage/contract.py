@@ -1,8 +1,8 @@
 """What an engine must do: the contract that `memory`, `sqlite` and later engines keep, checked by one conformance suite.
 
 An engine keeps each actor's *entries* (its whole durable self, as bytes), a *registry* of the actors there are, and an index of
-their *alarms*. Ownership is a number: `claim` hands out an epoch, larger than every earlier one of that actor, and `commit` refuses,
-durably and for ever, what carries a smaller one. Time decides liveness, never safety.
+their *alarms*. Ownership is a number: `claim` hands out an epoch, larger than every earlier one of that actor, and `commit`
+refuses, durably and for ever, what carries a smaller one. Time decides liveness, never safety.
 
 Nothing here assumes a local file or an answer without waiting: every method may suspend.
 """
@@ -76,8 +76,8 @@ class Engine(Protocol):
     async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
         """Make the batch durable in one atomic step and say for each commit, in order, whether it was applied.
 
-        False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. The others are unaffected. If it
-        raises `EngineFailed`, nothing of the batch was applied. At most BATCH_COMMITS_MAX commits; one actor may appear several
+        False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. The others are unaffected. If
+        it raises `EngineFailed`, nothing of the batch was applied. At most BATCH_COMMITS_MAX commits; one actor may appear several
         times, in the order of its `seq`; if one of them is refused, so are its later ones.
         """
         ...
