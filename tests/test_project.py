@@ -1,0 +1,54 @@
+"""The repository keeps what it says of itself: pins, pages, promises."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("DESIGN.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
+
+
+def normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_is_pinned() -> None:
+    """constraints.txt holds exact versions only, no place of this machine, and one for each dependency of pyproject.toml."""
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9_.-]+==[A-Za-z0-9_.+-]+", line)] == []
+    pinned = {normal(line.partition("==")[0]) for line in lines}
+    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    names = [match.group() for match in (re.match(r"[A-Za-z0-9_.-]+", want) for want in wanted) if match]
+    assert len(names) == len(wanted)
+    assert {normal(name) for name in names} - pinned == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """A link from one page to a file of the repository finds it."""
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    dead = [target for target in targets if "://" not in target and not (page.parent / target).exists()]
+    assert dead == []
+
+
+def test_decisions_are_numbered() -> None:
+    """Decision records are numbered from 0001 without gaps, and say what was decided, why, and what it costs."""
+    assert [page.name[:4] for page in DECISIONS] == [f"{number:04}" for number in range(1, len(DECISIONS) + 1)]
+    for page in DECISIONS:
+        headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
+        assert headings == ["Decision", "Why", "What it costs"], page.name
+
+
+def test_every_promise_has_its_property() -> None:
+    """docs/promises.md names a property test for each promise that is not marked as planned, and every property test is named."""
+    rows = re.findall(r"^\| (P\d+) \|.*\| ([^|]+) \|$", (ROOT / "docs" / "promises.md").read_text(), re.MULTILINE)
+    assert [number for number, _ in rows] == [f"P{number}" for number in range(1, len(rows) + 1)]
+    kept = {number.lower() for number, test in rows if "planned" not in test}
+    tested = {path.name.split("_")[1] for path in (ROOT / "tests" / "properties").glob("test_p*.py")}
+    assert tested == kept
