@@ -1,0 +1,50 @@
+"""Declarations: the manifest of an application, read and checked. See DESIGN.md."""
+
+from stead.manifest.checks import ManifestErrors, parse_manifest
+from stead.manifest.file import MANIFEST_NAMES, find_manifest, load_manifest
+from stead.manifest.schema import (
+    NOT_RUNNING_YET,
+    Action,
+    Actor,
+    Application,
+    Bucket,
+    EnvVariable,
+    KvCache,
+    Observer,
+    Queue,
+    Reachable,
+    Rule,
+    Service,
+    SqlDatabase,
+    Task,
+    Unit,
+    Visibility,
+    binding_name,
+)
+from stead.manifest.tree import Position
+
+__all__ = [
+    "MANIFEST_NAMES",
+    "NOT_RUNNING_YET",
+    "Action",
+    "Actor",
+    "Application",
+    "Bucket",
+    "EnvVariable",
+    "KvCache",
+    "ManifestErrors",
+    "Observer",
+    "Position",
+    "Queue",
+    "Reachable",
+    "Rule",
+    "Service",
+    "SqlDatabase",
+    "Task",
+    "Unit",
+    "Visibility",
+    "binding_name",
+    "find_manifest",
+    "load_manifest",
+    "parse_manifest",
+]
