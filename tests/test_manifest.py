@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,7 @@ MISTAKES = [
     ("application {}", 1, 1, "`application` needs a name", 'write application "name" { }'),
     ('application "Big Shop" {}', 1, 1, '"Big Shop" is no name for a unit', f'{NAME_HINT} "big-shop"'),
     (inside('  servise "x" {}'), 2, 3, "unknown block `servise` in `application`", "did you mean `service`?"),
-    (inside('  service "x" { service "y" {} }'), 2, 17, "unknown block `service` in `service`", "it belongs into `application`"),
+    (inside('  service "x" { service "y" {} }'), 2, 17, "unknown block `service` in `service`", "it belongs in `application`"),
     (
         inside('  service "x" { visibilty = "public" }'),
         2,
@@ -638,3 +639,10 @@ def test_unreadable_and_oversized_files_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "missing.manifest", tmp_path, large):
         with pytest.raises(ManifestErrors, match="cannot be read"):
             load_manifest(path)
+
+
+def test_the_manifests_of_the_documentation_parse() -> None:
+    """What the page shows can be copied."""
+    page = (Path(__file__).parent.parent / "docs" / "manifest.md").read_text()
+    shown = re.findall(r"```manifest\n(.*?)```", page, re.DOTALL)
+    assert [parse_manifest(text, "docs/manifest.md").name for text in shown] == ["shop", "collaborative-platform"]

@@ -168,7 +168,7 @@ def _block_hint(kind: str, form: _Form) -> str:
     if kind in form.attributes:
         return f"it is an attribute: write {kind} = value"
     if kind in _HOMES:
-        return f"it belongs into {_HOMES[kind]}"
+        return f"it belongs in {_HOMES[kind]}"
     return _known_hint(kind, form.blocks, "blocks")
 
 
