@@ -1,0 +1,151 @@
+"""The one door: every event for an actor or a service passes `deliver`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from typing import Any, cast
+
+from stead.api import CURRENT_ENV
+from stead.clock import Clock, sleep
+from stead.errors import Invalid, Unavailable
+from stead.events import AlarmDue, Call, Event, Fetch
+from stead.ids import ActorId, Chance
+from stead.runtime.activation import Activation
+from stead.runtime.classes import ActorClass
+from stead.runtime.commits import Committer
+from stead.runtime.deadlines import Deadlines
+from stead.runtime.env import Bindings
+from stead.runtime.residency import Residency, Resident
+from stead.runtime.scheduler import AlarmScheduler
+from stead.runtime.services import ServiceRunner
+from stead.runtime.tasks import Tasks
+from stead.runtime.turn import Delivery, Turn
+from stead.storage.contract import Commit, Engine
+
+_QUIET_POLL_S = 0.01  # while the node stops
+
+
+class Dispatcher:
+    """Finds or makes the activation of an actor and hands events to it."""
+
+    def __init__(
+        self,
+        classes: Mapping[str, ActorClass],
+        engine: Engine,
+        clock: Clock,
+        chance: Chance,
+        env: Bindings,
+        resident_bytes_max: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._classes = classes
+        self.services: dict[str, ServiceRunner] = {}
+        self.activations: dict[str, Activation] = {}
+        self.engine = engine
+        self.clock = clock
+        self.chance = chance
+        self.env = env
+        self.tasks = Tasks()
+        self.tasks.base.run(CURRENT_ENV.set, env)
+        self.committer = Committer(engine, self.tasks)
+        self.scheduler = AlarmScheduler(engine, clock, self.tasks, self._deliver_alarm)
+        self.residency = Residency(resident_bytes_max, self._evict)
+        self._deadlines = Deadlines()
+        self.turns = 0
+        self.closed = False
+
+    def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
+        """Hand an event over; what comes back is its reply. The event is in the target's mailbox when this returns."""
+        if isinstance(target, str):
+            return self.serve(target, event)
+        reply = self._loop.create_future()
+        self.forward(target, event, reply, None)
+        return reply
+
+    def forward(self, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn | None) -> None:
+        """`deliver`, with the future to answer and the turn that waits for it."""
+        activation = self.activations.get(target.text)
+        if activation is None:
+            actor_class = self._classes.get(target.unit)
+            if actor_class is None or self.closed:
+                reply.set_exception(_refusal(target, self.closed))
+                return
+            activation = self.activations[target.text] = Activation(target, actor_class, self)
+        actor_class = activation.actor_class
+        delivery = Delivery(event, reply, _is_shared(event, actor_class))
+        if caller is not None:
+            caller.calls.add(delivery)
+            reply.add_done_callback(lambda _: caller.calls.discard(delivery))
+        activation.accept(delivery)
+
+    async def serve(self, service: str, event: Event) -> Any:
+        """`deliver` to a service: its code runs in the caller's task."""
+        runner = self.services.get(service)
+        if runner is None:
+            raise Invalid(f"there is no service {service!r}")
+        if isinstance(event, Fetch):
+            return await runner.fetch(event)
+        assert isinstance(event, Call), "services get requests and calls only"
+        return await runner.call(event)
+
+    # -- what activations ask ------------------------------------------------------------------------------------------------------
+
+    def turn_started(self, turn: Turn) -> None:
+        self._deadlines.watch(turn, turn.activation.actor_class.turn_limit_s)
+
+    def busy(self, activation: Activation) -> None:
+        self.residency.busy(activation)
+
+    def idle(self, activation: Activation) -> None:
+        self.residency.idle(activation)
+
+    def alarms_committed(self, commit: Commit) -> None:
+        self.scheduler.committed(commit)
+
+    # -- leaving memory ------------------------------------------------------------------------------------------------------------
+
+    def _evict(self, resident: Resident) -> None:
+        self.evict(cast(Activation, resident))
+
+    def evict(self, activation: Activation) -> None:
+        """Drop an idle actor from memory."""
+        self.residency.forget(activation)
+        if not activation.is_idle:  # it will be idle again
+            return
+        del self.activations[activation.actor.text]
+        self.tasks.start(activation.leave())
+
+    async def close(self, grace_s: float) -> None:
+        """Let running turns end for `grace_s` seconds, commit what they wrote, and stop."""
+        self.closed = True
+        self.scheduler.close()
+        deadline_s = self._loop.time() + grace_s
+        while not self._is_quiet() and self._loop.time() < deadline_s:
+            await sleep(_QUIET_POLL_S)
+        for activation in list(self.activations.values()):
+            activation.reset(Unavailable("the node is stopping; the turn was rolled back, try again"))
+        while not self.committer.is_idle:
+            await sleep(_QUIET_POLL_S)
+        self._deadlines.close()
+        self.residency.close()
+        await self.tasks.close()
+
+    def _is_quiet(self) -> bool:
+        return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())
+
+    def _deliver_alarm(self, actor: ActorId, event: AlarmDue) -> asyncio.Future[None]:
+        reply: asyncio.Future[None] = self._loop.create_future()
+        self.forward(actor, event, reply, None)
+        return reply
+
+
+def _is_shared(event: Event, actor_class: ActorClass) -> bool:
+    if isinstance(event, Call):
+        method = actor_class.methods.get(event.method)
+        return method is not None and method.reads
+    return isinstance(event, Fetch) and actor_class.fetch_reads
+
+
+def _refusal(target: ActorId, closed: bool) -> Exception:
+    return Unavailable("the node is stopping; try again") if closed else Invalid(f"there is no actor unit {target.unit!r}")

@@ -1,0 +1,67 @@
+"""The bindings of an application: every unit by its name in UPPER_SNAKE, variables as text, and a logger."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+from stead.api import Actor, Service
+from stead.errors import Invalid
+from stead.runtime.logs import Logger
+
+
+class UnknownBinding(Invalid, AttributeError):
+    """No unit or variable has this name."""
+
+
+class Bindings:
+    """The implementation of `stead.Env`."""
+
+    def __init__(self) -> None:
+        self.logger = Logger()
+        self._actors: dict[type, Any] = {}
+        self._services: dict[type, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        known = sorted(key for key in vars(self) if not key.startswith("_"))
+        near = difflib.get_close_matches(name.upper(), known, n=1)
+        hint = f"did you mean env.{near[0]}?" if near else f"there are: {', '.join(known)}"
+        raise UnknownBinding(f"env has no {name!r}; {hint}")
+
+    def bind(self, name: str, value: Any, cls: type | None = None) -> None:
+        """Make `value` reachable as `env.NAME`, and by its class."""
+        vars(self)[name] = value
+        if cls is not None:
+            table = self._actors if issubclass(cls, Actor) else self._services
+            table[cls] = None if cls in table else value  # None: two units share the class
+
+    def actor(self, cls: type[Actor]) -> Any:
+        return _by_class(self._actors, cls, "actor")
+
+    def service(self, cls: type[Service]) -> Any:
+        return _by_class(self._services, cls, "service")
+
+    def with_variables(self, variables: Mapping[str, str]) -> Bindings:
+        """The same bindings and more variables: those of one service."""
+        if not variables:
+            return self
+        more = Bindings()
+        vars(more).update(vars(self))
+        vars(more).update(variables)
+        return more
+
+
+def binding_name(unit: str) -> str:
+    """`shopping-cart` is bound as `SHOPPING_CART`."""
+    return unit.replace("-", "_").upper()
+
+
+def _by_class(table: Mapping[type, Any], cls: type, kind: str) -> Any:
+    found = table.get(cls)
+    if found is None:
+        problem = f"several {kind}s have the class {cls.__name__}" if cls in table else f"no {kind} has the class {cls.__name__}"
+        raise Invalid(f"{problem}; use env.NAME")
+    return found

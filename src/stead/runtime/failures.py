@@ -1,0 +1,55 @@
+"""Errors that cross from one unit to another.
+
+They are values like any other: the receiver gets an error of its own, of the same type, whose arguments went through the codec, so
+that no two actors share an object. The type is looked up among loaded modules and must be an exception: nothing is imported and no
+constructor runs. Where that fails the receiver gets an `AppError` with the original's name and message.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Any
+
+from stead import codec
+from stead.errors import AppError, Invalid
+
+TRACEBACK_CHARS_MAX = 8_000  # a note is for a person to read
+
+
+def carried(error: BaseException, where: str) -> BaseException:
+    """A copy of `error`, raised in `where`, for the caller of the unit that raised it."""
+    copy = _copy(error)
+    for note in getattr(error, "__notes__", ()):
+        copy.add_note(note)
+    text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
+    copy.add_note(f"raised in {where}:\n{text.rstrip()}")
+    return copy
+
+
+def _copy(error: BaseException) -> BaseException:
+    cls = _loaded(type(error).__module__, type(error).__qualname__)
+    if cls is not type(error) or not isinstance(error, Exception):
+        return AppError(_message(error), f"{type(error).__module__}.{type(error).__qualname__}")
+    copy = cls.__new__(cls)
+    copy.args = tuple(_value(argument) for argument in error.args)
+    copy.__dict__.update({name: _value(value) for name, value in vars(error).items() if not name.startswith("__")})
+    return copy
+
+
+def _loaded(module: str, qualified_name: str) -> Any:
+    found: Any = sys.modules.get(module)
+    for name in qualified_name.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _value(value: object) -> object:
+    try:
+        return codec.decode(codec.encode(value))
+    except Invalid:
+        return str(value)
+
+
+def _message(error: BaseException) -> str:
+    return str(error) or type(error).__name__

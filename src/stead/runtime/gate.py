@@ -1,0 +1,78 @@
+"""The output gate of one activation: nothing leaves before the writes it may have seen are durable.
+
+Whatever wants out (a reply, a call to another unit, a caller of `sync`) is held with the number of the last commit submitted before
+it, and released in the order it came once that commit is durable. With nothing pending it leaves at once. If a commit is lost,
+everything held is answered with the error instead: nobody hears of what did not happen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any, Protocol
+
+
+class Held(Protocol):
+    """Something that waits at the gate."""
+
+    def release(self, value: Any, error: BaseException | None) -> None:
+        """Leave with `value`, or with the error that takes its place."""
+        ...
+
+
+class Wait:
+    """A coroutine that waits at the gate."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, future: asyncio.Future[None]) -> None:
+        self.future = future
+
+    def release(self, value: Any, error: BaseException | None) -> None:
+        if not self.future.done():
+            if error is None:
+                self.future.set_result(None)
+            else:
+                self.future.set_exception(error)
+
+
+class Gate:
+    """`submitted` and `durable` are commit numbers (`seq`) of the actor."""
+
+    __slots__ = ("_held", "durable", "submitted")
+
+    def __init__(self, seq: int) -> None:
+        self.submitted = seq
+        self.durable = seq
+        self._held: deque[tuple[int, Held, Any, BaseException | None]] = deque()
+
+    @property
+    def is_open(self) -> bool:
+        return self.durable == self.submitted
+
+    def release(self, held: Held, value: Any = None, error: BaseException | None = None) -> None:
+        """Let `held` leave with `value` or `error` as soon as all that was submitted so far is durable."""
+        if self.durable == self.submitted and not self._held:
+            held.release(value, error)
+        else:
+            self._held.append((self.submitted, held, value, error))
+
+    async def wait_open(self) -> None:
+        """Return when all that was submitted so far is durable."""
+        if self.durable != self.submitted or self._held:
+            future = asyncio.get_running_loop().create_future()
+            self._held.append((self.submitted, Wait(future), None, None))
+            await future
+
+    def settle(self, seq: int) -> None:
+        """Commits up to `seq` are durable."""
+        self.durable = seq
+        held = self._held
+        while held and held[0][0] <= seq:
+            _, waiting, value, error = held.popleft()
+            waiting.release(value, error)
+
+    def lose(self, error: BaseException) -> None:
+        """A commit was lost, and with it everything that waits here."""
+        while self._held:
+            self._held.popleft()[1].release(None, error)

@@ -1,0 +1,61 @@
+"""Making an instance of a user's class, and running one event on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stead import codec
+from stead.api import Actor, HTTPException, Response
+from stead.events import AlarmDue, Call, Fetch
+from stead.runtime.alarms import ActorAlarms
+from stead.runtime.attributes import Attributes
+from stead.runtime.classes import ActorClass
+from stead.runtime.methods import find_method
+from stead.runtime.responses import make_request, to_response
+from stead.runtime.turn import AlarmFailed, Entry, Turn
+
+
+class Instance:
+    """A user's object in memory, with its durable attributes."""
+
+    __slots__ = ("_class", "attributes", "object")
+
+    def __init__(self, actor_class: ActorClass, members: Mapping[str, Any], stored: dict[bytes, bytes]) -> None:
+        self._class = actor_class
+        self.object: Actor = actor_class.cls.__new__(actor_class.cls)
+        self.object.__dict__.update(members)  # before __init__, so that it may use self.id and self.env
+        self.attributes = Attributes(actor_class.attributes, self.object, stored)
+        self.object.__init__()  # type: ignore[misc]
+
+    async def call(self, event: Call) -> bytes:
+        method = find_method(self._class.methods, event.method, self._class.cls)
+        positional, named = method.bind(event.arguments)
+        return codec.encode(await method.function(self.object, *positional, **named))
+
+    async def fetch(self, event: Fetch) -> Response:
+        if not self._class.fetches:
+            raise HTTPException(404, f"{self._class.cls.__name__} has no fetch()")
+        response = await self.object.fetch(make_request(event.scope, event.receive))
+        return to_response(response, f"{self._class.cls.__name__}.fetch")
+
+    async def run_alarm(self, event: AlarmDue, turn: Turn, alarms: ActorAlarms) -> None:
+        info = await alarms.begin(turn, event)
+        if info is not None:
+            await self.object.alarm(info)
+
+    async def handle(self, turn: Turn, alarms: ActorAlarms) -> Any:
+        """Run the turn's event and return its reply."""
+        match turn.delivery.event:
+            case Call() as event:
+                return await self.call(event)
+            case Fetch() as event:
+                return await self.fetch(event)
+            case AlarmDue() as event:
+                return await self.run_alarm(event, turn, alarms)
+            case Entry(entered=entered, left=left):
+                if not entered.done():
+                    entered.set_result(turn)
+                return await left
+            case AlarmFailed():
+                raise AssertionError("a failed run is written down without an instance")

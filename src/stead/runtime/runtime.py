@@ -1,0 +1,94 @@
+"""A node's runtime: the application's classes at work over an engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from stead.api import Actor, Service
+from stead.clock import Clock
+from stead.events import Event
+from stead.ids import ActorId, Chance
+from stead.runtime.classes import ActorClass
+from stead.runtime.dispatcher import Dispatcher
+from stead.runtime.env import Bindings, binding_name
+from stead.runtime.methods import method_table
+from stead.runtime.services import ServiceRunner
+from stead.runtime.stubs import ActorNamespace, ServiceStub
+from stead.storage.contract import Engine
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The runtime's bounds."""
+
+    resident_bytes_max: int = 1024**3  # an estimate of what idle and busy actors hold; past it the longest idle ones leave
+    stop_grace_s: float = 30.0  # what running turns get to end in when the node stops
+
+
+class Runtime:
+    """Make it inside a running event loop. `env` is the application's bindings as an outsider sees them."""
+
+    def __init__(
+        self,
+        *,
+        actors: Mapping[str, type[Actor]],
+        services: Mapping[str, type[Service] | ASGIApp],
+        engine: Engine,
+        clock: Clock,
+        chance: Chance,
+        variables: Mapping[str, str],
+        service_variables: Mapping[str, Mapping[str, str]],
+        limits: Limits,
+    ) -> None:
+        self._limits = limits
+        self.env = Bindings()
+        classes = {unit: ActorClass(unit, cls) for unit, cls in actors.items()}
+        self._dispatcher = Dispatcher(classes, engine, clock, chance, self.env, limits.resident_bytes_max)
+        for name, value in variables.items():
+            self.env.bind(name, value)
+        for unit, actor_class in classes.items():
+            namespace = ActorNamespace(actor_class, self._dispatcher, engine, chance)
+            self.env.bind(binding_name(unit), namespace, actor_class.cls)
+        for unit, service in services.items():
+            cls = service if isinstance(service, type) and issubclass(service, Service) else None
+            methods = {} if cls is None else method_table(cls, Service)
+            self.env.bind(binding_name(unit), ServiceStub(unit, methods, self._dispatcher), cls)
+        for unit, service in services.items():
+            env = self.env.with_variables(service_variables.get(unit, {}))
+            self._dispatcher.services[unit] = ServiceRunner(unit, service, env)
+        self._lifespans: asyncio.TaskGroup | None = None
+
+    async def start(self) -> None:
+        """Start mounted applications and alarms."""
+        self._lifespans = await asyncio.TaskGroup().__aenter__()
+        for runner in self._dispatcher.services.values():
+            await runner.start(self._lifespans)
+        self._dispatcher.scheduler.start()
+
+    async def close(self) -> None:
+        """Finish turns, commit, and stop every task. The engine stays open."""
+        await self._dispatcher.close(self._limits.stop_grace_s)
+        for runner in self._dispatcher.services.values():
+            await runner.close()
+        if self._lifespans is not None:
+            await self._lifespans.__aexit__(None, None, None)
+
+    def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
+        """The one door: hand an event to an actor, or to a service by name."""
+        return self._dispatcher.deliver(target, event)
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start, and what is in memory now."""
+        dispatcher = self._dispatcher
+        return {
+            "residents": len(dispatcher.activations),
+            "resident_bytes": dispatcher.residency.size_bytes,
+            "turns": dispatcher.turns,
+            "commits": dispatcher.committer.commits,
+            "flushes": dispatcher.committer.flushes,
+        }

@@ -1,0 +1,115 @@
+"""Wakes actors whose alarms are due.
+
+The engine's index is the truth; this holds the time of the next wake-up only. An alarm is asked for again until the commit of its
+run has changed the index, so a wake that came to nothing (a full mailbox, a failed disk) is repeated after a pause, and a process
+that dies forgets nothing. Wall time may jump: the index is looked at anew at least every `POLL_S`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from stead.clock import Clock
+from stead.errors import EngineFailed
+from stead.events import AlarmDue
+from stead.ids import ActorId
+from stead.runtime.tasks import Tasks
+from stead.storage.contract import AlarmRow, Commit, Engine
+
+POLL_S = 10.0  # how late an alarm may be after the wall clock jumped forward
+UNDER_WAY_MAX = 512  # alarms delivered and not answered
+PAUSE_S = 1.0  # before an alarm whose delivery failed, or an engine that did, is tried again
+
+Deliver = Callable[[ActorId, AlarmDue], asyncio.Future[None]]
+log = logging.getLogger("stead")
+
+
+class AlarmScheduler:
+    """One per node."""
+
+    def __init__(self, engine: Engine, clock: Clock, tasks: Tasks, deliver: Deliver) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._tasks = tasks
+        self._deliver = deliver
+        self._loop = asyncio.get_running_loop()
+        self._under_way: set[tuple[str, str]] = set()
+        self._paused: dict[tuple[str, str], float] = {}  # until when, in loop time
+        self._timer: asyncio.TimerHandle | None = None
+        self._wake_s = 0.0  # loop time of the timer
+        self._looking = False
+        self._again = False
+        self._closed = False
+
+    def start(self) -> None:
+        self._wake_in(0)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def committed(self, commit: Commit) -> None:
+        """A commit changed the index: be awake in time for its earliest alarm."""
+        due = [due_ms for due_ms in commit.alarms.values() if due_ms is not None]
+        if due:
+            self._wake_in((min(due) - self._clock.now_ms()) / 1000)
+
+    def _wake_in(self, delay_s: float) -> None:
+        if self._closed:
+            return
+        wake_s = self._loop.time() + min(max(delay_s, 0), POLL_S)
+        if self._timer is not None and not self._timer.cancelled() and self._wake_s <= wake_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wake_s = wake_s
+        self._timer = self._loop.call_at(wake_s, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        if self._looking:
+            self._again = True
+        else:
+            self._looking = True
+            self._tasks.start(self._look())
+
+    async def _look(self) -> None:
+        """Deliver what is due, and set the timer for what is not."""
+        delay_s = PAUSE_S
+        try:
+            rows = await self._engine.due(self._clock.now_ms(), UNDER_WAY_MAX + len(self._under_way))
+            for row in rows:
+                self._begin(row)
+            next_ms = await self._engine.next_due_ms()
+            if next_ms is None:
+                delay_s = POLL_S
+            elif not rows:
+                delay_s = (next_ms - self._clock.now_ms()) / 1000
+        except EngineFailed as exc:
+            log.error("alarms cannot be read and wait: %s", exc)
+        self._looking = False
+        self._wake_in(0 if self._again else delay_s)
+        self._again = False
+
+    def _begin(self, row: AlarmRow) -> None:
+        key = (row.actor.text, row.name)
+        if key in self._under_way or len(self._under_way) >= UNDER_WAY_MAX:
+            return
+        if self._paused.get(key, 0) > self._loop.time():
+            return
+        self._paused.pop(key, None)
+        self._under_way.add(key)
+        self._deliver(row.actor, AlarmDue(row.name, row.due_ms)).add_done_callback(lambda reply: self._end(key, reply))
+
+    def _end(self, key: tuple[str, str], reply: asyncio.Future[None]) -> None:
+        self._under_way.discard(key)
+        error = None if reply.cancelled() else reply.exception()
+        if error is not None:
+            log.warning("alarm %r of %s could not run and is tried again: %s", key[1], key[0], error)
+            self._paused[key] = self._loop.time() + PAUSE_S
+            self._wake_in(PAUSE_S)
+        elif len(self._under_way) >= UNDER_WAY_MAX - 1:
+            self._wake_in(0)  # others wait for a place

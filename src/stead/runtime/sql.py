@@ -1,0 +1,169 @@
+"""`self.sql`: an actor's SQLite database, whose transaction is the turn and whose pages are entries of the actor.
+
+The database opens at the first statement and stays open while the actor is in memory. Turns that only read share one read-only
+transaction, which the next writing turn ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol, TypeVar
+
+from stead.api import SqlValue
+from stead.clock import Clock
+from stead.errors import EngineFailed
+from stead.runtime.turn import Turn
+from stead.storage.entries import PAGE, PAGE_COUNT, Entries
+from stead.storage.sql import SqlDatabase
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """What SQL asks of its actor."""
+
+    @property
+    def entries(self) -> Entries: ...
+    async def readable(self, what: str) -> Turn: ...
+
+
+class ActorSql:
+    """The implementation of `stead.Sql`, and its part of a turn's beginning and end."""
+
+    def __init__(self, host: Host, clock: Clock) -> None:
+        self._host = host
+        self._pages = ActorPages(host)
+        self._now_ms = clock.now_ms
+        self._database: SqlDatabase | None = None
+
+    async def execute(self, query: str, *params: object) -> int:
+        return (await self._begun("sql.execute()")).execute(query, _params(params))
+
+    async def fetch_all(self, query: str, *params: object) -> list[dict[str, SqlValue]]:
+        return (await self._begun("sql.fetch_all()")).fetch_all(query, _params(params))
+
+    async def fetch_one(self, query: str, *params: object) -> dict[str, SqlValue] | None:
+        return (await self._begun("sql.fetch_one()")).fetch_one(query, _params(params))
+
+    async def fetch_value(self, query: str, *params: object) -> SqlValue:
+        return (await self._begun("sql.fetch_value()")).fetch_value(query, _params(params))
+
+    async def script(self, text: str) -> None:
+        (await self._begun("sql.script()")).script(text)
+
+    async def size_bytes(self) -> int:
+        return (await self._begun("sql.size_bytes()")).size_bytes()
+
+    @property
+    def memory_bytes(self) -> int:
+        return 0 if self._database is None else self._database.memory_bytes
+
+    def commit(self, turn: Turn) -> None:
+        """Hand the pages that the turn changed to its layer."""
+        if turn.sql_begun and self._database is not None:
+            self._pages.turn = turn
+            self._database.commit()
+            turn.sql_begun, turn.sql_sealed = False, True
+
+    def roll_back(self, turn: Turn) -> None:
+        """Forget what the turn did."""
+        if turn.sql_sealed:  # its pages are in a layer that is dropped now: the open database is ahead of them
+            self.close()
+        elif turn.sql_begun and self._database is not None:
+            self._database.rollback()
+        turn.sql_begun = turn.sql_sealed = False
+
+    def begin_inner(self, turn: Turn) -> None:
+        if turn.sql_begun and self._database is not None:
+            self._database.savepoint()
+
+    def end_inner(self, turn: Turn, *, keep: bool) -> None:
+        if not turn.sql_begun or self._database is None:
+            return
+        if keep:
+            self._database.release()
+        else:
+            self._database.rollback_to()
+
+    def erase(self, turn: Turn) -> None:
+        """The turn erases the actor: go on with an empty database."""
+        self.close()
+        turn.sql_begun, turn.sql_sealed = False, True
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    async def _begun(self, what: str) -> SqlDatabase:
+        turn = await self._host.readable(what)
+        database = self._database
+        if database is None:
+            database = self._database = SqlDatabase(self._pages, self._now_ms)
+        if turn.reads:
+            database.begin(read_only=True)
+        elif not turn.sql_begun:
+            database.rollback()  # ends what reading turns began
+            database.begin(read_only=False)
+            turn.sql_begun = True
+            for _ in turn.layers[1:]:
+                database.savepoint()
+        self._pages.turn = turn
+        return database
+
+
+class ActorPages:
+    """The database's pages as entries, read and written as the turn that uses the database sees them."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.turn: Turn | None = None
+
+    def count(self) -> int:
+        data = self._read(PAGE_COUNT)
+        return 0 if data is None else int.from_bytes(data, "big")
+
+    def read(self, number: int) -> bytes:
+        data = self._read(_page_key(number))
+        if data is None:
+            raise EngineFailed(
+                f"page {number} of the actor's SQL database is missing; restore the actor from a backup or an export"
+            )
+        return data
+
+    def write(self, number: int, data: bytes) -> None:
+        writes = self._writes()
+        writes[_page_key(number)] = data
+        if number >= self.count():
+            writes[PAGE_COUNT] = (number + 1).to_bytes(4, "big")
+
+    def truncate(self, count: int) -> None:
+        writes = self._writes()
+        for number in range(count, self.count()):
+            writes[_page_key(number)] = None
+        writes[PAGE_COUNT] = count.to_bytes(4, "big")
+
+    def _read(self, key: bytes) -> bytes | None:
+        return answer_now(self._host.entries.get(key, () if self.turn is None else self.turn.layers))
+
+    def _writes(self) -> dict[bytes, bytes | None]:
+        assert self.turn is not None, "no turn is being sealed"
+        return self.turn.layer.writes
+
+
+def answer_now(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that does not suspend: SQLite asks for a page in the middle of a statement and cannot wait."""
+    try:
+        work.send(None)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    work.close()
+    raise EngineFailed("this engine cannot answer at once, which an actor's SQL needs")
+
+
+def _params(params: tuple[object, ...]) -> Any:
+    return params[0] if len(params) == 1 and isinstance(params[0], dict) else params
+
+
+def _page_key(number: int) -> bytes:
+    return PAGE + number.to_bytes(4, "big")

@@ -1,0 +1,210 @@
+"""Stubs: how one unit calls another. They hold an address and nothing else, so they never break.
+
+A call that leaves a turn waits at the gate of its actor, behind everything that left before it; then the event enters the target's
+mailbox at that moment, not when some task is next scheduled. That keeps the order of one sender's calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
+
+from starlette.requests import Request
+
+from stead import codec
+from stead.api import ActorEntry, ActorPage, Response
+from stead.errors import Invalid
+from stead.events import Call, Chain, Event, Fetch
+from stead.ids import ActorId, Chance, named_id, parse_id, unique_id
+from stead.runtime.classes import ActorClass
+from stead.runtime.methods import Method, did_you_mean
+from stead.runtime.responses import collect
+from stead.runtime.turn import CURRENT, Turn
+from stead.storage.contract import Engine
+
+_SCOPE_KEYS = (
+    "type",
+    "http_version",
+    "method",
+    "scheme",
+    "path",
+    "raw_path",
+    "root_path",
+    "query_string",
+    "headers",
+    "client",
+    "server",
+)
+LIST_MAX = 10_000  # actors in one page
+
+
+class Door(Protocol):
+    """The dispatcher, as stubs see it."""
+
+    def forward(self, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn | None) -> None: ...
+    async def serve(self, service: str, event: Event) -> Any: ...
+
+
+class Outgoing:
+    """A call at the gate of the turn that makes it."""
+
+    __slots__ = ("caller", "door", "event", "reply", "target")
+
+    def __init__(self, door: Door, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn) -> None:
+        self.door, self.target, self.event, self.reply, self.caller = door, target, event, reply, caller
+
+    def release(self, value: Any, error: BaseException | None) -> None:
+        if error is None:
+            self.door.forward(self.target, self.event, self.reply, self.caller)
+        elif not self.reply.done():
+            self.reply.set_exception(error)
+
+
+class Stub:
+    """An actor as others see it: its public async methods, and `fetch`."""
+
+    __slots__ = ("_class", "_door", "id")
+
+    def __init__(self, actor: ActorId, actor_class: ActorClass, door: Door) -> None:
+        self.id = actor
+        self._class = actor_class
+        self._door = door
+
+    @property
+    def name(self) -> str | None:
+        return self.id.name
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        method = self._class.methods.get(name)
+
+        async def call(*positional: Any, **named: Any) -> Any:
+            if method is None:
+                cls = self._class.cls.__name__
+                hint = did_you_mean(name, self._class.methods)
+                raise Invalid(f"{cls} has no callable method {name!r}{hint}; public async methods are callable")
+            return await self._call(method, positional, named)
+
+        return call
+
+    async def fetch(self, request: Request) -> Response:
+        """Hand an HTTP request to the actor's `fetch`."""
+        response: Response = await self._send(lambda chain: fetch_event(request, chain))
+        return response
+
+    def __repr__(self) -> str:
+        return f"<Stub {self.id}>"
+
+    async def _call(self, method: Method, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        arguments = codec.encode([list(positional), named])
+        return method.result(await self._send(lambda chain: Call(method.name, arguments, chain)))
+
+    async def _send(self, event: Callable[[Chain], Event]) -> Any:
+        reply = asyncio.get_running_loop().create_future()
+        turn = await leaving()
+        if turn is None:
+            self._door.forward(self.id, event(()), reply, None)
+        else:
+            turn.activation.gate.release(Outgoing(self._door, self.id, event(turn.chain), reply, turn))
+        return await reply
+
+
+class ServiceStub:
+    """A service as other units see it."""
+
+    __slots__ = ("_door", "_methods", "_name")
+
+    def __init__(self, name: str, methods: dict[str, Method], door: Door) -> None:
+        self._name = name
+        self._methods = methods
+        self._door = door
+
+    def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        method = self._methods.get(name)
+
+        async def call(*positional: Any, **named: Any) -> Any:
+            if method is None:
+                raise Invalid(f"service {self._name!r} has no callable method {name!r}{did_you_mean(name, self._methods)}")
+            event = Call(name, codec.encode([list(positional), named]), await self._chain())
+            return method.result(await self._door.serve(self._name, event))
+
+        return call
+
+    async def fetch(self, request: Request) -> Response:
+        """Hand an HTTP request to the service; the answer is whole when it comes."""
+        event = fetch_event(request, await self._chain())
+        return await collect(await self._door.serve(self._name, event), event)
+
+    def __repr__(self) -> str:
+        return f"<Service {self._name}>"
+
+    async def _chain(self) -> Chain:
+        turn = await leaving()
+        if turn is None:
+            return ()
+        await turn.activation.gate.wait_open()
+        return turn.chain
+
+
+class ActorNamespace:
+    """The implementation of `stead.Namespace`."""
+
+    def __init__(self, actor_class: ActorClass, door: Door, engine: Engine, chance: Chance) -> None:
+        self._class = actor_class
+        self._unit = actor_class.unit
+        self._door = door
+        self._engine = engine
+        self._chance = chance
+
+    def get(self, actor: str | ActorId) -> Any:
+        if isinstance(actor, ActorId):
+            self._check(actor)
+        else:
+            actor = named_id(self._unit, actor)
+        return Stub(actor, self._class, self._door)
+
+    def unique_id(self) -> ActorId:
+        return unique_id(self._unit, self._chance)
+
+    def id_from_name(self, name: str) -> ActorId:
+        return named_id(self._unit, name)
+
+    def id_from_string(self, text: str) -> ActorId:
+        actor = parse_id(text)
+        self._check(actor)
+        return actor
+
+    async def list(self, prefix: str = "", limit: int = 1000, cursor: str | None = None) -> ActorPage:
+        if not 0 < limit <= LIST_MAX:
+            raise Invalid(f"limit must be 1 to {LIST_MAX:,}, got {limit}")
+        rows = await self._engine.actors(self._unit, prefix=prefix, after=cursor or "", limit=limit + 1)
+        entries = [ActorEntry(row.actor, row.size_bytes, row.created_ms, row.active_ms) for row in rows[:limit]]
+        return ActorPage(entries, entries[-1].id.text if len(rows) > limit else None)
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self._unit}>"
+
+    def _check(self, actor: ActorId) -> None:
+        if actor.unit != self._unit:
+            raise Invalid(f"{actor} belongs to {actor.unit!r}, not to {self._unit!r}")
+
+
+async def leaving() -> Turn | None:
+    """The turn that the running code would leave with a call, its writes so far submitted; None outside turns."""
+    turn = CURRENT.get()
+    if turn is None:
+        return None
+    turn.check_may_leave()
+    if turn.inner_idle is not None:
+        await turn.activation.readable("a call to another unit")
+    await turn.activation.seal(turn)
+    return turn
+
+
+def fetch_event(request: Request, chain: Chain) -> Fetch:
+    scope = request.scope
+    return Fetch({key: scope[key] for key in _SCOPE_KEYS if key in scope}, request.receive, chain)

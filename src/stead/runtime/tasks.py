@@ -1,0 +1,40 @@
+"""The owner of a node's tasks: none is forgotten, none outlives the node, and a failure is never silent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import Any
+
+log = logging.getLogger("stead")
+
+
+class Tasks:
+    """Unlike a `TaskGroup` one failing task leaves the others alone: they belong to different users."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.base = Context()  # each task runs in a copy of it, so that nothing of its starter's leaks in
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run `work` until it ends, or until `close`."""
+        task = self._loop.create_task(work, context=self.base.copy())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self) -> None:
+        """Cancel what still runs and wait until it has ended."""
+        own = asyncio.current_task()
+        while tasks := [task for task in self._tasks if task is not own]:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task failed: %s", error, exc_info=error)

@@ -1,0 +1,131 @@
+"""One turn: the processing of one event by one actor, and what it has written so far."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from stead.errors import Invalid, SteadError
+from stead.events import AlarmDue, Call, Chain, Fetch, TurnRef
+from stead.storage.entries import Layer
+
+if TYPE_CHECKING:
+    from stead.runtime.activation import Activation
+
+CURRENT: ContextVar[Turn | None] = ContextVar("stead_turn", default=None)
+"""The turn on whose behalf the running code acts; None outside turns."""
+
+
+class Entry:
+    """The event behind `ctx.turn()`: the turn's work is a block of code that runs elsewhere between `entered` and `left`."""
+
+    __slots__ = ("chain", "entered", "left")
+
+    def __init__(self, entered: asyncio.Future[Turn], left: asyncio.Future[None]) -> None:
+        self.chain: Chain = ()
+        self.entered, self.left = entered, left
+
+
+class AlarmFailed:
+    """The event that writes down a failed run of an alarm, in a turn of its own since the run's was rolled back."""
+
+    __slots__ = ("chain", "due", "error")
+
+    def __init__(self, due: AlarmDue, error: BaseException) -> None:
+        self.chain: Chain = ()
+        self.due, self.error = due, error
+
+
+class Delivery:
+    """An event on its way through a mailbox, and the future that its sender waits on."""
+
+    __slots__ = ("event", "reply", "shared", "turn", "waiting_at")
+
+    def __init__(
+        self, event: Call | Fetch | AlarmDue | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False
+    ) -> None:
+        self.event = event
+        self.reply = reply
+        self.shared = shared  # may run beside others that are
+        self.waiting_at: Activation | None = None
+        self.turn: Turn | None = None  # once it runs
+
+    def release(self, value: Any, error: BaseException | None) -> None:
+        """Answer, unless the sender has gone."""
+        if self.reply.done():
+            return
+        if error is None:
+            self.reply.set_result(value)
+        else:
+            self.reply.set_exception(error)
+
+
+class Turn:
+    """What a turn holds between its start and its end. Once `over`, nothing it still tries has any effect."""
+
+    __slots__ = (
+        "activation",
+        "broken",
+        "calls",
+        "deadline_s",
+        "delivery",
+        "inner",
+        "inner_idle",
+        "inner_turn",
+        "layers",
+        "number",
+        "over",
+        "reads",
+        "saved",
+        "sql_begun",
+        "sql_sealed",
+        "task",
+    )
+
+    def __init__(self, activation: Activation, number: int, delivery: Delivery, reads: bool) -> None:
+        self.activation = activation
+        self.number = number
+        self.delivery = delivery
+        self.reads = reads
+        self.layers = [Layer()]  # the turn's own writes, then those of each open transaction()
+        self.over = False
+        self.broken: SteadError | None = None  # why it was ended from outside
+        self.saved = False  # part of it is already committed: it called out or synced
+        self.sql_begun = False  # it has changed, or may have, what the open database holds
+        self.sql_sealed = False  # and the changed pages are in its layer
+        self.task: asyncio.Task[Any] | None = None
+        self.deadline_s = 0.0
+        self.calls: set[Delivery] = set()  # what it waits for in other actors
+        self.inner: deque[Delivery] = deque()  # events that came back along its call chain
+        self.inner_turn: Turn | None = None
+        self.inner_idle: asyncio.Future[None] | None = None  # set while inner turns run
+
+    @property
+    def chain(self) -> Chain:
+        return (*self.delivery.event.chain, TurnRef(self.activation.actor, self.number))
+
+    @property
+    def layer(self) -> Layer:
+        return self.layers[-1]
+
+    def check(self, what: str, *, writes: bool = False) -> None:
+        """Raise unless the turn may still do `what`."""
+        if self.over:
+            if self.broken is not None:
+                raise self.broken
+            raise Invalid(
+                f"{what} after its turn has ended; work that outlives a turn belongs in ctx.spawn() and enters with ctx.turn()"
+            )
+        if writes and self.reads:
+            raise Invalid(f"{what} writes, and a method marked @reads may not; remove @reads")
+
+    def check_may_leave(self) -> None:
+        """Raise unless a call to another unit may go out now."""
+        self.check("a call to another unit")
+        if len(self.layers) > 1:
+            raise Invalid(
+                "a call to another unit inside storage.transaction() would show others what may yet roll back; "
+                "make the call before or after it"
+            )
