@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast, overload
 from stead.errors import Invalid
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 _MISSING = object()
 
 
@@ -68,7 +69,7 @@ def durable_fields(cls: type) -> dict[str, DurableField]:
     return fields
 
 
-def reads(method: Callable[..., T]) -> Callable[..., T]:
+def reads(method: F) -> F:
     """Mark a method that does not write: such methods run side by side, and never beside a writing turn."""
     cast(Any, method).stead_reads = True
     return method
