@@ -78,7 +78,7 @@ class Engine(Protocol):
 
         False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. The others are unaffected. If
         it raises `EngineFailed`, nothing of the batch was applied. At most BATCH_COMMITS_MAX commits; one actor may appear several
-        times, in the order of its `seq`; if one of them is refused, so are its later ones.
+        times, in the order of its `seq`; a refused commit refuses the later ones of the same claim.
         """
         ...
 

@@ -1,0 +1,5 @@
+"""The engine on one SQLite file: `SqliteEngine`."""
+
+from stead.storage.sqlite.engine import SqliteEngine
+
+__all__ = ["SqliteEngine"]

@@ -1,0 +1,136 @@
+"""The engines keep the contract."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stead.clock import SystemClock
+from stead.ids import ActorId, named_id
+from stead.storage.contract import Claim, Commit, Engine
+from stead.storage.memory import MemoryEngine, MemoryStore
+from stead.storage.sqlite import SqliteEngine
+from stead.testing import conformance
+
+CART = named_id("cart", "a")
+
+
+class TestMemoryEngine(conformance.EngineConformance):
+    def setup_method(self) -> None:
+        self.stores: dict[Path, MemoryStore] = {}
+
+    async def open_engine(self, place: Path) -> Engine:
+        return MemoryEngine(self.stores.setdefault(place, MemoryStore()))
+
+
+class TestSqliteEngine(conformance.EngineConformance):
+    async def open_engine(self, place: Path) -> Engine:
+        return SqliteEngine.open(place, SystemClock())
+
+
+def test_memory_engine_is_fenced_by_a_later_one() -> None:
+    """A second engine over a store takes over: an engine that was not even closed can commit no more."""
+
+    async def run() -> None:
+        store = MemoryStore()
+        crashed, later = MemoryEngine(store), MemoryEngine(store)
+        before = await conformance.claimed(crashed, CART)
+        assert await crashed.commit([before.turn({b"k": b"v"})]) == [False]
+        after = await conformance.claimed(later, CART)
+        assert after.claim.epoch > before.claim.epoch
+        assert await later.commit([after.turn({b"k": b"w"})]) == [True]
+        assert await crashed.commit([(await conformance.claimed(crashed, CART)).turn({b"k": b"v"})]) == [False]
+        assert await later.read(CART, [b"k"]) == {b"k": b"w"}
+
+    asyncio.run(run())
+
+
+class ForgetsEpochs(MemoryEngine):
+    """Applies a fenced owner's commits."""
+
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+        owners = self._owners
+        return await super().commit([msgspec.structs.replace(c, epoch=owners.get(c.actor.text, 0)) for c in batch])
+
+
+class ForgetsRefusals(MemoryEngine):
+    """Applies what follows a refused commit of its claim."""
+
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+        return [verdict for commit in batch for verdict in await super(ForgetsRefusals, self).commit([commit])]
+
+
+class ForgetsErasing(MemoryEngine):
+    """Keeps what an erasing commit drops."""
+
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+        return await super().commit([msgspec.structs.replace(commit, erase=False) for commit in batch])
+
+
+class ForgetsReleases(MemoryEngine):
+    """Keeps an owner who gave up."""
+
+    async def release(self, actor: ActorId, epoch: int) -> None:
+        """Do nothing."""
+
+
+class LendsItsEntries(MemoryEngine):
+    """Hands the stored dictionary out."""
+
+    async def claim(self, actor: ActorId) -> Claim:
+        claim = await super().claim(actor)
+        stored = self.store.actors.get(actor.text)
+        return claim if stored is None else msgspec.structs.replace(claim, entries=stored.entries)
+
+
+class RepeatsEpochs(MemoryEngine):
+    """Counts epochs from the start again at each opening."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store)
+        self._epoch = 0
+
+
+class ReadsOneTooMany(MemoryEngine):
+    """Takes the end of a scan to be inside it."""
+
+    async def scan(
+        self, actor: ActorId, start: bytes, end: bytes | None, *, reverse: bool = False, limit: int | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        end = None if end is None else end + b"\0"
+        return await super().scan(actor, start, end, reverse=reverse, limit=limit)
+
+
+BROKEN: tuple[type[MemoryEngine], ...] = (
+    ForgetsEpochs,
+    ForgetsRefusals,
+    ForgetsErasing,
+    ForgetsReleases,
+    LendsItsEntries,
+    RepeatsEpochs,
+    ReadsOneTooMany,
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_suite_finds_broken_engines(broken: type[MemoryEngine], tmp_path: Path) -> None:
+    """Each planted bug fails at least one test of the suite that is not the random one."""
+    stores: dict[Path, MemoryStore] = {}
+
+    class Suite(conformance.EngineConformance):
+        async def open_engine(self, place: Path) -> Engine:
+            return broken(stores.setdefault(place, MemoryStore()))
+
+    failed = []
+    for name in sorted(set(dir(Suite)) - {"test_model"}):
+        if name.startswith("test_"):
+            try:
+                getattr(Suite(), name)(tmp_path / name)
+            except AssertionError:
+                failed.append(name)
+    assert failed
+    assert len(failed) < 10, f"it should be one bug, not a broken engine altogether: {failed}"
