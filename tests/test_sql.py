@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stead.errors import EngineFailed, Invalid
-from stead.storage.sql import PAGE_BYTES, SqlDatabase, SqlError, TransactionLost
+from stead.errors import QUERY_CHARS_MAX, EngineFailed, Invalid, SqlError, TransactionLost
+from stead.storage.sql import PAGE_BYTES, SqlDatabase
 from stead.storage.sql import limits as bounds
 
 
@@ -355,7 +355,7 @@ def test_errors_carry_message_and_query(items: SqlDatabase) -> None:
     """Bad SQL is an SqlError with SQLite's words and the query, cut to a bounded length."""
     with pytest.raises(SqlError, match="no such column: nme") as caught:
         items.execute("SELECT nme, " + "'" + "x" * 500 + "' FROM items")
-    assert caught.value.query.startswith("SELECT nme") and len(caught.value.query) == bounds.QUERY_CHARACTERS_SHOWN + 1
+    assert caught.value.query.startswith("SELECT nme") and len(caught.value.query) == QUERY_CHARS_MAX + 1
     assert caught.value.constraint is None
     with pytest.raises(SqlError, match="no such column"):
         items.fetch_all('SELECT "nme" FROM items')

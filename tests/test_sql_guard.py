@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from tests.test_sql import MemoryPages
 
-from stead.errors import Invalid
-from stead.storage.sql import SqlDatabase, SqlError
+from stead.errors import Invalid, SqlError
+from stead.storage.sql import SqlDatabase
 
 
 @pytest.fixture

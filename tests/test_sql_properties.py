@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.test_sql import MemoryPages
 
-from stead.errors import EngineFailed
-from stead.storage.sql import SqlDatabase, SqlError
+from stead.errors import EngineFailed, SqlError
+from stead.storage.sql import SqlDatabase
 
 Operation: TypeAlias = tuple[str, str, tuple[object, ...]]  # what to do, the SQL, its parameters
 

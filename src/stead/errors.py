@@ -18,10 +18,14 @@ __all__ = [
     "Invalid",
     "ManifestError",
     "Overloaded",
+    "SqlError",
     "SteadError",
+    "TransactionLost",
     "TurnTimeout",
     "Unavailable",
 ]
+
+QUERY_CHARS_MAX = 200  # of a statement that an error shows
 
 
 class SteadError(Exception):
@@ -48,6 +52,26 @@ class Invalid(SteadError):
     """The call is wrong and nothing ran: fix the call."""
 
     status = 400
+
+
+class SqlError(Invalid):
+    """SQLite refused the statement; it changed nothing and the turn can go on.
+
+    `query` is the statement, cut to QUERY_CHARS_MAX. `constraint` is the kind of constraint that was violated ("unique", "foreignkey",
+    "notnull", "check", "primarykey" …), None if it was something else.
+    """
+
+    def __init__(self, message: str = "", query: str = "", constraint: str | None = None) -> None:
+        super().__init__(message)
+        self.query = query if len(query) <= QUERY_CHARS_MAX else query[:QUERY_CHARS_MAX] + "…"
+        self.constraint = constraint
+
+    def __str__(self) -> str:
+        return super().__str__() + (f" (in: {self.query})" if self.query else "")
+
+
+class TransactionLost(SqlError):
+    """SQLite rolled back everything that this turn had written with SQL, so the turn cannot be committed."""
 
 
 class Unavailable(SteadError):

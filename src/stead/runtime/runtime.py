@@ -82,6 +82,13 @@ class Runtime:
         """The one door: hand an event to an actor, or to a service by name."""
         return self._dispatcher.deliver(target, event)
 
+    def evict(self, actor: ActorId) -> bool:
+        """Drop an idle actor from memory. False if it is busy and still there."""
+        activation = self._dispatcher.activations.get(actor.text)
+        if activation is not None and activation.is_idle:
+            self._dispatcher.evict(activation)
+        return actor.text not in self._dispatcher.activations
+
     def stats(self) -> dict[str, int]:
         """Counts since the start, and what is in memory now."""
         dispatcher = self._dispatcher

@@ -15,7 +15,8 @@ from collections.abc import Callable, Sequence
 
 import apsw
 
-from stead.storage.sql.failures import SqlError, TransactionLost, translated
+from stead.errors import SqlError, TransactionLost
+from stead.storage.sql.failures import translated
 from stead.storage.sql.session import Row, Session
 from stead.storage.sql.values import SqlValue
 from stead.storage.sql.vfs import PAGE_BYTES, PENDING_PAGE, PageFile, Pages

@@ -1,35 +1,11 @@
-"""Errors of SQL, and the only place where SQLite's become ours."""
+"""The only place where SQLite's errors become ours."""
 
 from __future__ import annotations
 
 import apsw
 
-from stead.errors import EngineFailed, Invalid, SteadError
-from stead.storage.sql.limits import DATABASE_BYTES_MAX, QUERY_CHARACTERS_SHOWN
-
-
-class SqlError(Invalid):
-    """SQLite refused the statement; it changed nothing and the turn can go on.
-
-    `query` is the statement, cut after QUERY_CHARACTERS_SHOWN characters. `constraint` is the kind of constraint that was violated
-    ("unique", "foreignkey", "notnull", "check", "primarykey" …), None if it was something else.
-    """
-
-    def __init__(self, message: str = "", query: str = "", constraint: str | None = None) -> None:
-        super().__init__(message)
-        self.query = shortened(query)
-        self.constraint = constraint
-
-    def __str__(self) -> str:
-        return super().__str__() + (f" (in: {self.query})" if self.query else "")
-
-
-class TransactionLost(SqlError):
-    """SQLite rolled back everything that this turn had written with SQL, so the turn cannot be committed."""
-
-
-def shortened(query: str) -> str:
-    return query if len(query) <= QUERY_CHARACTERS_SHOWN else query[:QUERY_CHARACTERS_SHOWN] + "…"
+from stead.errors import EngineFailed, SqlError, SteadError
+from stead.storage.sql.limits import DATABASE_BYTES_MAX
 
 
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError)

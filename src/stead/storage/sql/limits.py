@@ -33,7 +33,6 @@ RESULT_BYTES_MAX = 32 * 1024 * 1024  # what a message may hold
 ROW_BYTES = 128  # what a row counts for in RESULT_BYTES_MAX beside its texts and blobs: a dict ...
 CELL_BYTES = 32  # ... and its numbers
 
-QUERY_CHARACTERS_SHOWN = 200  # of a query in an error
 
 _ENFORCED_BY_SQLITE = (
     (apsw.SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX),

@@ -12,9 +12,9 @@ from typing import Final, TypeAlias, TypeVar
 
 import apsw
 
-from stead.errors import SteadError
+from stead.errors import SqlError, SteadError, TransactionLost
 from stead.storage.sql import limits
-from stead.storage.sql.failures import SqlError, TransactionLost, translated
+from stead.storage.sql.failures import translated
 from stead.storage.sql.guard import Guard
 from stead.storage.sql.values import Bindings, SqlValue, checked_params
 from stead.storage.sql.vfs import VFS, PageFile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
-from stead.storage.sql.failures import SqlError
+from stead.errors import SqlError
 
 SqlValue: TypeAlias = None | int | float | str | bytes
 Bindings: TypeAlias = tuple[SqlValue, ...] | dict[str, SqlValue]
