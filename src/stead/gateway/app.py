@@ -1,0 +1,209 @@
+"""The gateway: an ASGI application between a server and the units.
+
+A request is admitted (host, sizes), becomes a `Fetch` for the service at its host, and its response is sent: at once if it is
+whole, else by running it. Whatever fails before the response began becomes a problem; what fails later is raised, so that the
+server closes the connection and half an answer never looks like a whole one. A client that goes away is no failure: nothing is
+sent, nothing is logged, and what it had asked for runs to its end.
+
+`/_stead` is reserved on every host: readiness here, the rest for the operator's own application.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from stead.clock import Clock, SystemClock
+from stead.errors import SteadError
+from stead.events import Fetch
+from stead.gateway.admission import Limits, admit
+from stead.gateway.problems import is_unexpected, problem
+from stead.gateway.sites import Directory
+from stead.ids import Chance
+
+OPERATIONS_PATH = "/_stead"
+CLIENT_GONE = 499  # no status of HTTP: what is reported for a request whose client did not wait for the answer
+_log = logging.getLogger("stead.gateway")
+
+
+class Deliver(Protocol):
+    """The one door, as far as the gateway uses it."""
+
+    def __call__(self, target: str, event: Fetch, /) -> Awaitable[Any]:
+        """The response of the service named `target`."""
+        ...
+
+
+OnRequest = Callable[[str, str, str, int, float, Exception | None], None]
+"""Called after a request with its method, host, path, status, duration in seconds, and error."""
+
+
+class Operations(msgspec.Struct, frozen=True):
+    """What the operator's side gives the gateway, and what of it shows outside."""
+
+    is_ready: Callable[[], bool] = lambda: True
+    admin: ASGIApp | None = None  # serves what is below /_stead, but for readiness
+    on_request: OnRequest | None = None
+    is_development: bool = False  # messages and tracebacks of failures, and known addresses, are sent to clients
+    clock: Clock = SystemClock()
+    chance: Chance = Chance()
+
+
+class Gateway:
+    """An ASGI application that serves the services of `directory`. It keeps nothing between requests."""
+
+    def __init__(
+        self, deliver: Deliver, directory: Directory, limits: Limits = Limits(), operations: Operations = Operations()
+    ) -> None:
+        self._deliver = deliver
+        self._directory = directory
+        self._limits = limits
+        self._operations = operations
+        self._clock = operations.clock
+        self._on_request = operations.on_request
+        self._request_prefix = operations.chance.hex(5)
+        self._request_number = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._serve_other(scope, receive, send)
+        elif self._on_request is None:
+            await self._serve(scope, receive, send)
+        else:
+            await self._serve_reported(self._on_request, scope, receive, send)
+
+    async def _serve_reported(self, on_request: OnRequest, scope: Scope, receive: Receive, send: Send) -> None:
+        began_s = self._clock.elapsed_s()
+        status, error = 500, None
+        try:
+            status, error = await self._serve(scope, receive, send)
+        except Exception as exc:
+            error = exc
+            raise
+        finally:
+            on_request(scope["method"], _host_text(scope), scope["path"], status, self._clock.elapsed_s() - began_s, error)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> tuple[int, Exception | None]:
+        """Answer a request. Returns its status and what failed; raises what failed once the response had begun."""
+        path: str = scope["path"]
+        try:
+            if path.startswith(OPERATIONS_PATH) and path[len(OPERATIONS_PATH) :][:1] in {"", "/"}:
+                app = self._operator_app(path)
+            else:
+                host, fetch = admit(scope, receive, self._limits)
+                service = self._directory.find(host)
+                if service is None:
+                    raise self._unknown_host(scope)
+                app = await self._deliver(service, fetch)
+                assert isinstance(app, Response), f"{service} answered {type(app).__name__}"
+                scope, receive = fetch.scope, fetch.receive
+        except ClientDisconnect as exc:
+            return CLIENT_GONE, exc
+        except Exception as exc:  # noqa: BLE001 - application code was called; every error becomes a problem
+            return await self._refuse(exc, scope, send)
+        if isinstance(app, Response) and type(app).__call__ is Response.__call__ and app.background is None:
+            await _send_whole(app, scope, send)
+            return app.status_code, None
+        return await self._run(app, scope, receive, send)
+
+    async def _run(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> tuple[int, Exception | None]:
+        """Send a response that runs: a stream, a file, an application."""
+        outgoing = _Outgoing(send, scope["method"] == "HEAD")
+        try:
+            await app(scope, receive, outgoing)
+        except ClientDisconnect as exc:
+            return outgoing.status or CLIENT_GONE, exc
+        except Exception as exc:
+            if outgoing.status:
+                raise
+            return await self._refuse(exc, scope, send)
+        if not outgoing.status:
+            return await self._refuse(SteadError("the application returned without a response"), scope, send)
+        return outgoing.status, None
+
+    async def _refuse(self, error: Exception, scope: Scope, send: Send) -> tuple[int, Exception]:
+        self._request_number += 1
+        request_id = f"{self._request_prefix}-{self._request_number}"
+        if is_unexpected(error):
+            _log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
+        response = problem(error, request_id, self._operations.is_development)
+        if response.status_code == 413 and scope["http_version"].startswith("1"):
+            response.raw_headers.append((b"connection", b"close"))  # the rest of the body is on its way and nobody will read it
+        await _send_whole(response, scope, send)
+        return response.status_code, error
+
+    def _operator_app(self, path: str) -> ASGIApp:
+        if path in {f"{OPERATIONS_PATH}/ready", f"{OPERATIONS_PATH}/health"}:
+            if not self._operations.is_ready():
+                raise HTTPException(503, "not ready yet", {"retry-after": "1"})
+            return PlainTextResponse("ready\n", headers={"cache-control": "no-store"})
+        if self._operations.admin is None:
+            raise HTTPException(404, f"nothing is at {path}")
+        return self._operations.admin
+
+    def _unknown_host(self, scope: Scope) -> HTTPException:
+        host = _host_text(scope)
+        detail = f"no service answers at {host or 'a request without Host'}"
+        if self._operations.is_development:
+            port = host.rpartition(":")[2]
+            suffix = f":{port}" if port.isdigit() else ""
+            known = ", ".join(f"{scope.get('scheme', 'http')}://{known}{suffix}" for known in self._directory.hosts)
+            detail += f"; known addresses: {known}" if known else "; no service is public"
+        return HTTPException(404, detail)
+
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+        elif scope["type"] == "websocket":
+            await _refuse_socket(receive, send)
+        else:
+            raise ValueError(f"the gateway does not speak {scope['type']!r}")
+
+
+class _Outgoing:
+    """The server's `send`, which notes the status once the response has begun and sends no body to HEAD."""
+
+    __slots__ = ("_is_head", "_send", "status")
+
+    def __init__(self, send: Send, is_head: bool) -> None:
+        self._send = send
+        self._is_head = is_head
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+        elif self._is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await self._send(message)
+
+
+async def _send_whole(response: Response, scope: Scope, send: Send) -> None:
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body if scope["method"] != "HEAD" else b""})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """ASGI's lifespan; whoever assembles the gateway starts and stops what is behind it."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def _refuse_socket(receive: Receive, send: Send) -> None:
+    """Close before accepting, which a server answers with 403."""
+    if (await receive())["type"] == "websocket.connect":
+        await send({"type": "websocket.close", "code": 1008, "reason": "nothing here accepts WebSocket connections"})
+
+
+def _host_text(scope: Scope) -> str:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
