@@ -87,10 +87,14 @@ def test_failed_opening_lets_go_of_the_lock(tmp_path: Path) -> None:
 
 
 def test_unusable_directory_is_named(tmp_path: Path) -> None:
-    """A data directory that is a file is refused as such."""
+    """A file where a directory belongs, or the other way round, is refused as such, and no lock stays behind."""
     (tmp_path / "file").touch()
     with pytest.raises(EngineFailed, match="cannot be used"):
         SqliteEngine.open(tmp_path / "file", SystemClock())
+    (tmp_path / FILE_NAME).mkdir()
+    for read_only in (False, False, True):
+        with pytest.raises(EngineFailed, match="cannot be used"):
+            SqliteEngine.open(tmp_path, SystemClock(), read_only=read_only)
 
 
 def test_flush_and_log_settings(tmp_path: Path) -> None:

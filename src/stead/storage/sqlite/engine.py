@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,25 +83,26 @@ class SqliteEngine:
         directory is in use, or the file is damaged, lost, or of a newer release.
         """
         file = DatabaseFile(directory)
-        if read_only:
-            file.check_presence(must_exist=True)
-            return cls(file.path, file.open_reader(), None)
         try:
+            if read_only:
+                file.check_presence(must_exist=True)
+                return cls(file.path, file.open_reader(), None)
             directory.mkdir(parents=True, exist_ok=True)
-            lock = DirectoryLock(directory)
+            with ExitStack() as undo:
+                lock = DirectoryLock(directory)
+                undo.callback(lock.release)
+                file.prepare(deep_check=deep_check)
+                connection = file.open_writer(size_bytes_max)
+                undo.callback(connection.close)
+                writing = Writing(connection, lock)
+                writing.begin_generation(clock.now_ms())
+                engine = cls(file.path, file.open_reader(), writing)
+                undo.pop_all()
+            return engine
+        except apsw.Error as exc:
+            raise failure(exc, file.path) from exc
         except OSError as exc:
             raise EngineFailed(f"the data directory {directory} cannot be used: {exc}") from exc
-        try:
-            file.prepare(deep_check=deep_check)
-            writing = Writing(file.open_writer(size_bytes_max), lock)
-            writing.begin_generation(clock.now_ms())
-            return cls(file.path, file.open_reader(), writing)
-        except apsw.Error as exc:
-            lock.release()
-            raise failure(exc, file.path) from exc
-        except EngineFailed:
-            lock.release()
-            raise
 
     async def claim(self, actor: ActorId) -> Claim:
         if self._writer is None:
