@@ -1,0 +1,55 @@
+"""The test kit: a whole application in memory, on a loop in which a seed decides and time is virtual. See DESIGN.md.
+
+Names are looked up on first use: pytest imports this package in every run where Stead is installed, whether tests use it or not.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from stead.testing.app import TestApp
+    from stead.testing.faults import FaultEngine, HeldCommits
+    from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
+    from stead.testing.sabotage import SABOTAGES, sabotage
+
+__all__ = [
+    "SABOTAGES",
+    "FaultEngine",
+    "HeldCommits",
+    "Refused",
+    "SeededLoop",
+    "Stuck",
+    "TestApp",
+    "VirtualClock",
+    "current_clock",
+    "run",
+    "sabotage",
+]
+
+_PLACES = {
+    "SABOTAGES": "sabotage",
+    "FaultEngine": "faults",
+    "HeldCommits": "faults",
+    "Refused": "loop",
+    "SeededLoop": "loop",
+    "Stuck": "loop",
+    "TestApp": "app",
+    "VirtualClock": "loop",
+    "current_clock": "loop",
+    "run": "loop",
+    "sabotage": "sabotage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'stead.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"stead.testing.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
