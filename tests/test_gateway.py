@@ -434,6 +434,21 @@ def test_unexpected_errors_show_the_users_frames_first_in_development() -> None:
     assert "Traceback (most recent call last)" in told["traceback"]
 
 
+def test_frames_of_another_unit_come_first() -> None:
+    """An error that brings another unit's traceback as a note shows that unit's own frames above those of its caller."""
+    error = ValueError("inner")
+    try:
+        raise error
+    except ValueError:
+        printed = (
+            f'Traceback:\n  File "{asyncio.__file__}", line 1, in library\n    x\n  File "/app/cart.py", line 7, in add\n    y'
+        )
+        error.add_note(f"raised in cart/anna:\n{printed}")
+    lines = user_traceback(error).splitlines()
+    assert lines[:3] == ["ValueError: inner", '  File "/app/cart.py", line 7, in add', "    y"]
+    assert Path(__file__).name in lines[3]
+
+
 def test_a_handlers_odd_answer_is_its_own_fault() -> None:
     """A value that cannot become a response is 500 and named in development."""
     told = ask(gateway(is_development=True), "GET", "http://x/odd").json()

@@ -488,6 +488,25 @@ def test_a_mounted_application_answers_with_its_bindings() -> None:
         call(runner, "hello")
 
 
+def test_a_mounted_application_sees_errors_of_its_body() -> None:
+    """What the gateway raises while the body arrives is answered by the application, in its own style."""
+    app = FastAPI()
+
+    @app.post("/")
+    async def post(body: dict[str, str]) -> None: ...
+
+    async def receive() -> Message:
+        raise HTTPException(413, "too large")
+
+    async def work() -> Response:
+        scope = fetch_event("POST", "/").scope
+        event = Fetch({**scope, "headers": [(b"content-type", b"application/json")]}, receive)
+        return await collect(await ServiceRunner("web", app, Bindings()).fetch(event), event)
+
+    response = run(work())
+    assert (response.status_code, response.body) == (413, b'{"detail":"too large"}')
+
+
 def test_a_handler_that_is_no_application_is_refused() -> None:
     """A handler that is neither a Service class nor callable is refused by name."""
     with pytest.raises(Invalid, match="neither a subclass of Service nor an ASGI application"):

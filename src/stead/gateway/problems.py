@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import http.client
 import math
+import re
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from stead.errors import AppError, Overloaded, SteadError
 _NOT_THE_USERS = tuple(
     {str(Path(__file__).parents[1]), *(sysconfig.get_paths()[name] for name in ("stdlib", "platlib", "purelib"))},
 )
+_FRAME = re.compile(r'  File "(.+)", line \d+').match
 _NO_BODY = frozenset({204, 205, 304})
 
 
@@ -61,15 +63,33 @@ def problem(error: Exception, request_id: str, is_development: bool) -> Response
 
 
 def user_traceback(error: BaseException) -> str:
-    """The error with the application's own frames first, the innermost on top, and the whole traceback below."""
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith((*_NOT_THE_USERS, "<")) and frame.line is not None
-    ]
-    lines = [line.rstrip() for line in traceback.format_exception_only(error)]
-    lines += [line.rstrip() for frame in reversed(own) for line in traceback.format_list([frame])]
-    return "\n".join([*lines, "", "".join(traceback.format_exception(error)).rstrip()])
+    """The error, then the application's own frames, the innermost on top, and the whole traceback below.
+
+    An error that comes from another unit brings that unit's traceback as a note; its own frames are the innermost of all.
+    """
+    lines = [f"{type(error).__name__}: {_message(error)}"]
+    for note in getattr(error, "__notes__", ()):
+        lines += reversed(_own_frames(note.splitlines()))
+    here = "".join(traceback.format_tb(error.__traceback__)).splitlines()
+    lines += reversed(_own_frames(here))
+    return "\n".join([*lines, "", *"".join(traceback.format_exception(error)).splitlines()])
+
+
+def _own_frames(lines: Iterable[str]) -> list[str]:
+    """The frames of a printed traceback that are the application's, outermost first."""
+    frames: list[str] = []
+    is_own = False
+    for line in lines:
+        frame = _FRAME(line)
+        if frame is not None:
+            is_own = not frame[1].startswith((*_NOT_THE_USERS, "<"))
+            if is_own:
+                frames.append(line)
+        elif is_own and line.startswith("    "):
+            frames[-1] += "\n" + line
+        else:
+            is_own = False
+    return frames
 
 
 def _type(error: Exception) -> str:
@@ -90,7 +110,7 @@ def _detail(error: Exception, status: int, is_development: bool) -> Any:
     return None
 
 
-def _message(error: Exception) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as exc:  # noqa: BLE001 - an application's own __str__
