@@ -1,0 +1,28 @@
+"""The operator's API: listing, showing, exporting and deleting actors of a stopped data directory or a running server."""
+
+from stead.admin.address import TOKEN_BYTES, ServerAddress, find_server, remove_address, write_address
+from stead.admin.api import AdminApi
+from stead.admin.export import Progress
+from stead.admin.operator import LIST_ACTORS_MAX, EngineOperator, Operator
+from stead.admin.remote import RemoteOperator, remote_operator
+from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine
+
+__all__ = [
+    "LIST_ACTORS_MAX",
+    "TOKEN_BYTES",
+    "ActorLine",
+    "ActorView",
+    "ActorsPage",
+    "AdminApi",
+    "EngineOperator",
+    "Operator",
+    "Progress",
+    "RemoteOperator",
+    "ServerAddress",
+    "TableLine",
+    "ValueLine",
+    "find_server",
+    "remote_operator",
+    "remove_address",
+    "write_address",
+]

@@ -1,0 +1,19 @@
+"""The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
+
+from stead.node.application import LoadedApplication, load_application, manifest_path
+from stead.node.node import Node, Operating, directory
+from stead.node.settings import MIB, Settings
+from stead.node.traces import LoadFailed, describe
+
+__all__ = [
+    "MIB",
+    "LoadFailed",
+    "LoadedApplication",
+    "Node",
+    "Operating",
+    "Settings",
+    "describe",
+    "directory",
+    "load_application",
+    "manifest_path",
+]

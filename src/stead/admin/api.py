@@ -1,0 +1,133 @@
+"""The operator's API: JSON below `/_stead/admin/`, for who holds the token and, unless the settings say so, is on this machine.
+
+GET    actors?unit=&prefix=&cursor=&limit=    a page of the registry
+GET    actor?id=                              what one actor holds
+DELETE actor?id=                              erase it
+GET    export?id=                             it, as a SQLite file
+GET    stats                                  the node's counters
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from tempfile import mkdtemp
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from stead.admin.operator import LIST_ACTORS_MAX, Operator
+from stead.errors import Invalid, SteadError
+from stead.ids import ActorId, parse_id
+
+PREFIX = "/_stead/admin/"
+Stats = Callable[[], dict[str, int]]
+
+
+class AdminApi:
+    """An ASGI application that answers below PREFIX."""
+
+    def __init__(self, operator: Operator, stats: Stats, token: str, from_anywhere: bool = False) -> None:
+        self._token = token.encode()
+        self._from_anywhere = from_anywhere
+        self._app = _application(_Handlers(operator, stats))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._refusal(Request(scope))
+        await (refusal or self._app)(scope, receive, send)
+
+    def _refusal(self, request: Request) -> Response | None:
+        if not self._from_anywhere and not _is_this_machine(request.client.host if request.client else ""):
+            return _problem(403, "the operator's API answers this machine only; --admin-from-anywhere opens it")
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(token.encode(), self._token):
+            return _problem(401, "send the token of server.json in the data directory as `Authorization: Bearer …`")
+        return None
+
+
+class _Handlers:
+    def __init__(self, operator: Operator, stats: Stats) -> None:
+        self._operator = operator
+        self._stats = stats
+
+    async def list_actors(self, request: Request) -> Response:
+        query = request.query_params
+        limit = query.get("limit", str(LIST_ACTORS_MAX))
+        if not limit.isascii() or not limit.isdigit():
+            raise Invalid(f"limit must be a number, not {limit!r}")
+        page = await self._operator.list_actors(query.get("unit"), query.get("prefix", ""), query.get("cursor", ""), int(limit))
+        return _answer(page)
+
+    async def show(self, request: Request) -> Response:
+        return _answer(await self._operator.show(_actor(request)))
+
+    async def delete(self, request: Request) -> Response:
+        actor = _actor(request)
+        await self._operator.delete(actor)
+        return _answer({"deleted": actor.text})
+
+    async def export(self, request: Request) -> Response:
+        directory = Path(mkdtemp(prefix="stead-export-"))
+        path = directory / "actor.sqlite"
+        try:
+            await self._operator.export(_actor(request), path, lambda size_bytes: None)
+        except SteadError:
+            directory.rmdir()
+            raise
+        return FileResponse(path, media_type="application/vnd.sqlite3", background=BackgroundTask(_remove, path))
+
+    async def stats(self, request: Request) -> Response:
+        return _answer(self._stats())
+
+
+def _application(handlers: _Handlers) -> Starlette:
+    return Starlette(
+        routes=[
+            Route(PREFIX + "actors", handlers.list_actors),
+            Route(PREFIX + "actor", handlers.show),
+            Route(PREFIX + "actor", handlers.delete, methods=["DELETE"]),
+            Route(PREFIX + "export", handlers.export),
+            Route(PREFIX + "stats", handlers.stats),
+        ],
+        exception_handlers={SteadError: _failed, 404: _unknown},
+    )
+
+
+def _actor(request: Request) -> ActorId:
+    return parse_id(request.query_params.get("id", ""))
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+    path.parent.rmdir()
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _answer(value: object) -> Response:
+    return Response(json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode(), media_type="application/json")
+
+
+def _problem(status: int, detail: str) -> Response:
+    return JSONResponse({"status": status, "detail": detail}, status, media_type="application/problem+json")
+
+
+async def _failed(request: Request, exc: Exception) -> Response:  # noqa: RUF029 - a plain one would run in a thread
+    return _problem(exc.status if isinstance(exc, SteadError) else 500, str(exc))
+
+
+async def _unknown(request: Request, exc: Exception) -> Response:  # noqa: RUF029 - a plain one would run in a thread
+    return _problem(404, f"the operator's API has no {request.url.path}")

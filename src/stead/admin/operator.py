@@ -1,0 +1,114 @@
+"""What an operator can do with actors, and doing it to an engine directly. `admin.remote` does the same to a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import apsw
+
+from stead.admin.export import Progress, export_actor, page_offset
+from stead.admin.reading import SCAN_ROWS, find_row, read_batches
+from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine, value_line
+from stead.clock import Clock
+from stead.errors import Unavailable
+from stead.ids import ActorId
+from stead.storage.contract import ActorRow, Commit, Engine
+from stead.storage.entries import ALARM, ATTRIBUTE, PAGE, USER, range_end
+from stead.storage.sql import PAGE_BYTES
+
+LIST_ACTORS_MAX = 1_000  # in one page
+SQL_LOOK_BYTES_MAX = 16 * 1024 * 1024  # a database is copied to be looked into; a larger one is to be exported
+_TABLE_NAMES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+
+
+class Operator(Protocol):
+    """Looking at actors and removing them. Methods raise `Invalid` for an actor that is not there."""
+
+    async def list_actors(self, unit: str | None, prefix: str, cursor: str, limit: int) -> ActorsPage: ...
+    async def show(self, actor: ActorId) -> ActorView: ...
+    async def export(self, actor: ActorId, path: Path, progress: Progress) -> None: ...
+    async def delete(self, actor: ActorId) -> None: ...
+
+
+def nobody_holds(actor: ActorId) -> bool:
+    """Where no node runs, no actor is in memory."""
+    return True
+
+
+class EngineOperator:
+    """The operator of an engine. `evict` drops an idle actor from the memory of the node on it, and says if it is gone."""
+
+    def __init__(self, engine: Engine, clock: Clock, evict: Callable[[ActorId], bool] = nobody_holds) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._evict = evict
+
+    async def list_actors(self, unit: str | None, prefix: str, cursor: str, limit: int) -> ActorsPage:
+        limit = max(1, min(limit, LIST_ACTORS_MAX))
+        rows = await self._engine.actors(unit, prefix=prefix, after=cursor, limit=limit)
+        return ActorsPage([_line(row) for row in rows], rows[-1].actor.text if len(rows) == limit else None)
+
+    async def show(self, actor: ActorId) -> ActorView:
+        row = await find_row(self._engine, actor)
+        keys, more_keys = await self._values(actor, USER)
+        attributes, more_attributes = await self._values(actor, ATTRIBUTE)
+        alarms, more_alarms = await self._values(actor, ALARM)
+        sql_bytes, tables = await self._tables(actor)
+        more = more_keys or more_attributes or more_alarms
+        return ActorView(_line(row), keys, attributes, alarms, tables, sql_bytes, more)
+
+    async def export(self, actor: ActorId, path: Path, progress: Progress) -> None:
+        await export_actor(self._engine, actor, path, progress)
+
+    async def delete(self, actor: ActorId) -> None:
+        """Erase the actor. An instance that comes to memory meanwhile is fenced by the new epoch: it can commit nothing."""
+        await find_row(self._engine, actor)
+        if not self._evict(actor):
+            raise Unavailable(f"{actor} is busy; try again when it is idle")
+        claim = await self._engine.claim(actor)
+        erased = Commit(actor, claim.epoch, claim.seq + 1, {}, {}, 0, self._clock.now_ms(), erase=True)
+        (applied,) = await self._engine.commit([erased])
+        await self._engine.release(actor, claim.epoch)
+        self._evict(actor)
+        if not applied:
+            raise Unavailable(f"{actor} was taken over while it was deleted, and is still there; try again")
+
+    async def _values(self, actor: ActorId, prefix: bytes) -> tuple[list[ValueLine], bool]:
+        rows = await self._engine.scan(actor, prefix, range_end(prefix), limit=SCAN_ROWS + 1)
+        return [value_line(key, value) for key, value in rows[:SCAN_ROWS]], len(rows) > SCAN_ROWS
+
+    async def _tables(self, actor: ActorId) -> tuple[int, list[TableLine] | None]:
+        image = bytearray()
+        async for rows in read_batches(self._engine, actor, PAGE):
+            for key, page in rows:
+                offset = page_offset(key)
+                image.extend(bytes(max(0, offset + PAGE_BYTES - len(image))))
+                image[offset : offset + PAGE_BYTES] = page
+            if len(image) > SQL_LOOK_BYTES_MAX:
+                return len(image), None
+        return len(image), count_rows(bytes(image)) if image else []
+
+
+def count_rows(image: bytes) -> list[TableLine] | None:
+    """The tables of a database file and their sizes; None if it cannot be read."""
+    connection = apsw.Connection(":memory:")
+    try:
+        connection.deserialize("main", image)
+        names = [str(row[0]) for row in connection.execute(_TABLE_NAMES)]
+        return [TableLine(name, _count(connection, name)) for name in names]
+    except apsw.Error:
+        return None
+    finally:
+        connection.close()
+
+
+def _count(connection: apsw.Connection, table: str) -> int:
+    quoted = table.replace('"', '""')
+    return sum(1 for _ in connection.execute(f'SELECT 1 FROM "{quoted}"'))
+
+
+def _line(row: ActorRow) -> ActorLine:
+    actor = row.actor
+    return ActorLine(actor.text, actor.unit, actor.name, row.size_bytes, row.seq, row.created_ms, row.active_ms)

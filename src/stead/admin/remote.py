@@ -1,0 +1,98 @@
+"""The operator of a running server, over its HTTP API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+
+from stead.admin.address import ServerAddress
+from stead.admin.api import PREFIX
+from stead.admin.export import Progress
+from stead.admin.views import ActorsPage, ActorView
+from stead.errors import Invalid, SteadError, Unavailable
+from stead.ids import ActorId
+
+T = TypeVar("T")
+TIMEOUT_S = 60.0  # for one answer; a server that is busy may take its time
+
+
+class RemoteOperator:
+    """Speaks to the server at `address`. Use it as `async with remote_operator(address) as operator`."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def list_actors(self, unit: str | None, prefix: str, cursor: str, limit: int) -> ActorsPage:
+        query = {"prefix": prefix, "cursor": cursor, "limit": str(limit)} | ({"unit": unit} if unit else {})
+        return _read(await self._ask("GET", "actors", query), ActorsPage)
+
+    async def show(self, actor: ActorId) -> ActorView:
+        return _read(await self._ask("GET", "actor", {"id": actor.text}), ActorView)
+
+    async def delete(self, actor: ActorId) -> None:
+        await self._ask("DELETE", "actor", {"id": actor.text})
+
+    async def stats(self) -> dict[str, int]:
+        return _read(await self._ask("GET", "stats", {}), dict[str, int])
+
+    async def export(self, actor: ActorId, path: Path, progress: Progress) -> None:
+        if path.exists():
+            raise Invalid(f"{path} exists, and an export never overwrites; choose another name or remove it")
+        partial = path.with_name(path.name + ".partial")
+        try:
+            async with self._client.stream("GET", "export", params={"id": actor.text}) as response:
+                if response.status_code != 200:
+                    await response.aread()
+                    raise _failure(response)
+                with partial.open("wb") as file:
+                    async for chunk in response.aiter_bytes():
+                        file.write(chunk)
+                        progress(len(chunk))
+            partial.rename(path)
+        except httpx.HTTPError as exc:
+            raise _unreachable(exc) from exc
+        except OSError as exc:
+            raise Invalid(f"{path} cannot be written: {exc.strerror or exc}") from exc
+        finally:
+            partial.unlink(missing_ok=True)
+
+    async def _ask(self, method: str, path: str, query: dict[str, str]) -> httpx.Response:
+        try:
+            response = await self._client.request(method, path, params=query)
+        except httpx.HTTPError as exc:
+            raise _unreachable(exc) from exc
+        if response.status_code != 200:
+            raise _failure(response)
+        return response
+
+
+@asynccontextmanager
+async def remote_operator(
+    address: ServerAddress, transport: httpx.AsyncBaseTransport | None = None
+) -> AsyncIterator[RemoteOperator]:
+    """An operator of the server at `address`; `transport` replaces the network."""
+    headers = {"authorization": f"Bearer {address.token}"}
+    base_url = f"{address.url}{PREFIX}"
+    async with httpx.AsyncClient(
+        base_url=base_url, headers=headers, timeout=TIMEOUT_S, transport=transport, trust_env=False
+    ) as client:
+        yield RemoteOperator(client)
+
+
+def _read(response: httpx.Response, type: type[T]) -> T:
+    return msgspec.convert(response.json(), type)
+
+
+def _failure(response: httpx.Response) -> SteadError:
+    problem: Any = response.json() if "json" in response.headers.get("content-type", "") else {}
+    detail = problem.get("detail") or f"the server answered {response.status_code} {response.reason_phrase}"
+    return Invalid(detail) if response.status_code < 500 else Unavailable(detail)
+
+
+def _unreachable(exc: httpx.HTTPError) -> SteadError:
+    return Unavailable(f"the running server did not answer ({exc or type(exc).__name__}); is it stopping? Try again when it has")

@@ -1,0 +1,196 @@
+"""`stead actors`: looking at the actors of a data directory, whether a server runs on it or not."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from stead.admin import LIST_ACTORS_MAX, ActorLine, ActorView, EngineOperator, Operator, ValueLine, find_server, remote_operator
+from stead.cli.console import CommandFailed, Commands, err, out, print_json
+from stead.cli.options import Json
+from stead.clock import SystemClock
+from stead.ids import ActorId, parse_id
+from stead.storage.sqlite import SqliteEngine
+
+T = TypeVar("T")
+ROWS_SHOWN = 100  # of a table on a terminal, unless --limit says otherwise
+VALUE_CHARS_SHOWN = 100
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at actors, export and delete them.")
+
+Data = Annotated[Path, typer.Option(envvar="STEAD_DATA", help="The data directory.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="The actor's id: unit/name, or unit~ and 32 digits.")]
+
+
+@app.command("list")
+def list_actors(
+    unit: Annotated[str | None, typer.Option(help="Actors of this unit only.")] = None,
+    prefix: Annotated[str, typer.Option(help="Actors whose name begins with this.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Actors to show at most.")] = ROWS_SHOWN,
+    all_: Annotated[bool, typer.Option("--all", help="Show every actor.")] = False,
+    cursor: Annotated[str, typer.Option(help="Go on behind this id.")] = "",
+    data: Data = Path(".stead"),
+    json: Json = False,
+) -> None:
+    """List the actors that hold anything."""
+    lines, following = _run(data, lambda operator: _collect(operator, unit, prefix, cursor, None if all_ else limit))
+    if json:
+        print_json({"actors": [msgspec.to_builtins(line) for line in lines], "cursor": following})
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("actor", "bytes", "commits", "created (UTC)", "last active (UTC)"):
+        table.add_column(column, justify="right" if column in {"bytes", "commits"} else "left", overflow="fold")
+    for line in lines:
+        table.add_row(
+            escape(line.id), f"{line.size_bytes:,}", f"{line.commits:,}", _moment(line.created_ms), _moment(line.active_ms)
+        )
+    out.print(table)
+    if following is not None:
+        err.print(f"there are more: --all shows them, --cursor {escape(repr(following))} goes on", style="dim")
+
+
+@app.command()
+def show(actor: Id, data: Data = Path(".stead"), json: Json = False) -> None:
+    """Show what an actor holds."""
+    view = _run(data, lambda operator: operator.show(parse_id(actor)))
+    if json:
+        print_json(msgspec.to_builtins(view))
+        return
+    line = view.line
+    out.print(f"{line.id}: {line.size_bytes:,} bytes after {line.commits:,} commits", markup=False)
+    out.print(f"created {_moment(line.created_ms)} UTC, last active {_moment(line.active_ms)} UTC", markup=False)
+    _print_values("keys", view.keys)
+    _print_values("durable attributes", view.attributes)
+    _print_values("alarms", view.alarms)
+    _print_sql(view)
+    if view.more:
+        err.print("there is more than is shown: `stead actors export` writes it all", style="dim")
+
+
+@app.command()
+def export(
+    actor: Id,
+    file: Annotated[Path, typer.Argument(metavar="FILE.sqlite", help="The SQLite file to make.")],
+    data: Data = Path(".stead"),
+    json: Json = False,
+) -> None:
+    """Write an actor to a normal SQLite file: its own tables, and its keys as the table stead_keys."""
+    identity = parse_id(actor)
+    _run(data, lambda operator: _export(operator, identity, file))
+    if json:
+        print_json({"actor": identity.text, "file": str(file), "size_bytes": file.stat().st_size})
+    else:
+        out.print(f"wrote {identity.text} to {file}, {file.stat().st_size:,} bytes", markup=False)
+
+
+@app.command()
+def delete(
+    actor: Id,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    data: Data = Path(".stead"),
+    json: Json = False,
+) -> None:
+    """Erase everything an actor holds."""
+    identity = parse_id(actor)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CommandFailed(f"deleting {identity.text} needs a yes, and nobody is here to ask", "add --yes")
+        typer.confirm(f"Erase everything {identity.text} holds?", abort=True, err=True)
+    _run(data, lambda operator: operator.delete(identity), writes=True)
+    if json:
+        print_json({"deleted": identity.text})
+    else:
+        out.print(f"deleted {identity.text}", markup=False)
+
+
+def _run(data: Path, work: Callable[[Operator], Awaitable[T]], *, writes: bool = False) -> T:
+    async def run() -> T:
+        async with operator_of(data, writes=writes) as operator:
+            return await work(operator)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
+    """The operator of the server that runs on `data`; where none does, of the data directory itself."""
+    if not data.is_dir():
+        hint = "name it with --data, or go to the application's directory; `stead dev` makes it"
+        raise CommandFailed(f"there is no data directory {data}", hint)
+    address = find_server(data)
+    if address is not None:
+        async with remote_operator(address) as remote:
+            yield remote
+        return
+    clock = SystemClock()
+    engine = SqliteEngine.open(data, clock, read_only=not writes)
+    try:
+        yield EngineOperator(engine, clock)
+    finally:
+        await engine.close()
+
+
+async def _collect(
+    operator: Operator, unit: str | None, prefix: str, cursor: str, limit: int | None
+) -> tuple[list[ActorLine], str | None]:
+    lines: list[ActorLine] = []
+    following: str | None = cursor
+    with _progress(TextColumn("{task.completed:,} actors")) as progress:
+        task = progress.add_task("listing", total=None)
+        while following is not None and (limit is None or len(lines) < limit):
+            wanted = LIST_ACTORS_MAX if limit is None else min(LIST_ACTORS_MAX, limit - len(lines))
+            page = await operator.list_actors(unit, prefix, following, wanted)
+            lines += page.actors
+            following = page.cursor
+            progress.update(task, completed=len(lines))
+    return lines, following
+
+
+async def _export(operator: Operator, actor: ActorId, file: Path) -> None:
+    view = await operator.show(actor)
+    with _progress(BarColumn(), DownloadColumn()) as progress:
+        task = progress.add_task("exporting", total=view.line.size_bytes)
+        await operator.export(actor, file, lambda size_bytes: progress.advance(task, size_bytes))
+
+
+def _progress(*columns: Any) -> Progress:
+    """A bar on standard error where that is a terminal, otherwise nothing."""
+    return Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), *columns, console=err, transient=True, disable=not err.is_terminal
+    )
+
+
+def _print_values(title: str, values: list[ValueLine]) -> None:
+    if not values:
+        return
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    for value in values:
+        text = str(value.value) if value.cut else msgspec.json.encode(value.value).decode()
+        shown = text[:VALUE_CHARS_SHOWN] + "…" if value.cut or len(text) > VALUE_CHARS_SHOWN else text
+        table.add_row(escape(value.name or '""'), escape(shown), f"{value.size_bytes:,} bytes")
+    out.print(table)
+
+
+def _print_sql(view: ActorView) -> None:
+    if not view.sql_bytes:
+        return
+    out.print(f"SQL database: {view.sql_bytes:,} bytes", markup=False)
+    if view.tables is None:
+        err.print("it is too large to look into: `stead actors export` writes it to a file", style="dim")
+    for table in view.tables or []:
+        out.print(f"  {table.name}: {table.rows:,} rows", markup=False)
+
+
+def _moment(wall_ms: int) -> str:
+    return f"{datetime.fromtimestamp(wall_ms / 1000, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,68 @@
+"""`stead check`: everything that is wrong with an application, or what it consists of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from stead.cli.console import out, print_json
+from stead.cli.options import Json, Place
+from stead.errors import ManifestError, SteadError
+from stead.manifest import ManifestErrors, Reachable, Unit
+from stead.node import LoadedApplication, load_application
+
+
+def check(place: Place = Path(), json: Json = False) -> None:
+    """Say what is wrong with an application, all of it, or what it consists of."""
+    try:
+        application = load_application(place)
+    except SteadError as exc:
+        if not json:
+            raise
+        errors = exc.errors if isinstance(exc, ManifestErrors) else (exc,)
+        print_json({"ok": False, "errors": [error_json(error) for error in errors]})
+        raise typer.Exit(1) from exc
+    if json:
+        units = [unit_json(unit, application) for unit in application.manifest.units]
+        print_json({"ok": True, "application": application.manifest.name, "units": units})
+        return
+    out.print(units_table(application))
+
+
+def units_table(application: LoadedApplication) -> Table:
+    """Every unit, what stands behind it, and whether this release runs it."""
+    table = Table(title=f"application {application.manifest.name}", title_justify="left", box=None, pad_edge=False)
+    for column in ("kind", "unit", "binding", "class", ""):
+        table.add_column(column)
+    waiting = application.manifest.not_running_yet()
+    for unit in application.manifest.units:
+        state = "not running yet: this release reads it but does not run it" if unit in waiting else ""
+        table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), state)
+    return table
+
+
+def class_label(unit: Unit, application: LoadedApplication) -> str:
+    """The class or application behind a unit, as `module:name`; empty if it has none."""
+    target = application.actors.get(unit.name) or application.services.get(unit.name)
+    if isinstance(target, type):
+        return f"{target.__module__}:{target.__qualname__}"
+    return (unit.handler or "") if isinstance(unit, Reachable) else ""
+
+
+def unit_json(unit: Unit, application: LoadedApplication) -> dict[str, object]:
+    return {
+        "kind": unit.kind,
+        "name": unit.name,
+        "binding": unit.binding,
+        "class": class_label(unit, application),
+        "running": unit not in application.manifest.not_running_yet(),
+    }
+
+
+def error_json(error: SteadError) -> dict[str, object]:
+    if isinstance(error, ManifestError):
+        place = {"file": error.file, "line": error.line, "column": error.column}
+        return {**place, "problem": error.problem, "hint": error.hint}
+    return {"file": "", "line": 1, "column": 1, "problem": str(error), "hint": ""}

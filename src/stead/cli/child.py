@@ -1,0 +1,103 @@
+"""The server that `stead dev` runs: a process that serves the application as it is now, and is replaced on every save.
+
+It inherits the listening socket, so no connection is refused while it is replaced, and one end of a pipe, its lifeline: when the
+other end closes, it stops. So it never outlives its parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from rich.markup import escape
+from rich.table import Table
+
+from stead.cli.check import class_label
+from stead.cli.console import err, out, print_failure
+from stead.cli.logs import log_to_console
+from stead.cli.server import Serving
+from stead.errors import Invalid, ManifestError, SteadError
+from stead.node import LoadedApplication, LoadFailed, Settings, directory, load_application
+
+EXIT_FAILED, EXIT_BROKEN = 1, 3  # the server cannot run; the application cannot, until it is saved again
+_SLOW_S = 1.0  # a request that takes longer is worth a look
+
+
+class Job(msgspec.Struct, frozen=True):
+    """What a child is to do, on its command line as JSON."""
+
+    place: Path
+    settings: dict[str, Any]
+    listener: int  # file descriptors
+    lifeline: int
+    is_again: bool  # the application has been shown before
+
+    def encode(self) -> str:
+        return msgspec.json.encode(self, enc_hook=str).decode()
+
+
+def decode_job(text: str) -> Job:
+    return msgspec.json.decode(text, type=Job, dec_hook=lambda type_, value: type_(value))
+
+
+def main() -> None:
+    """Serve as the first argument says, then leave with an EXIT_ code or 0."""
+    job = decode_job(sys.argv[1])
+    settings = Settings(**{**job.settings, "data": Path(job.settings["data"])})
+    try:
+        application = load_application(job.place)
+        serve_job(job, settings, application)
+    except (ManifestError, LoadFailed, Invalid) as exc:
+        print_failure(exc)
+        sys.exit(EXIT_BROKEN)
+    except SteadError as exc:
+        print_failure(exc)
+        sys.exit(EXIT_FAILED)
+
+
+def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> None:
+    log_to_console(application.directory)
+
+    def announce(url: str) -> None:
+        if job.is_again:
+            out.print("[green]reloaded[/]")
+        else:
+            out.print(addresses_table(application, settings, url))
+            out.print(f"\nready {url}, data in {escape(str(settings.data))}; every save reloads, Ctrl-C ends\n", style="green")
+
+    def report(method: str, host: str, path: str, status: int, duration_s: float, error: Exception | None) -> None:
+        if path.startswith("/_stead/"):
+            return
+        style = "red" if status >= 500 else "yellow" if status >= 400 else "green"
+        slow = "[yellow]" if duration_s > _SLOW_S else "[dim]"
+        out.print(f"[{style}]{status}[/] {method} {escape(path)} {slow}{duration_s * 1000:.1f} ms[/]")
+        if error is not None and status != 500:  # what nobody expected is in the log already, with its traceback
+            err.print(f"  {escape(str(error))}", style="dim")
+
+    serving = Serving(application, settings, os.environ, on_request=report, is_development=True)
+    with socket.socket(fileno=job.listener) as listener:
+        uvloop.run(serving.run(listener, announce, job.lifeline))
+
+
+def addresses_table(application: LoadedApplication, settings: Settings, url: str) -> Table:
+    """Every unit with its class, and for a service that is public its addresses."""
+    sites = directory(application, settings)
+    port = url.rpartition(":")[2]
+    table = Table(title=f"application {application.manifest.name}", title_justify="left", box=None, pad_edge=False)
+    for column in ("kind", "unit", "class", "address"):
+        table.add_column(column, overflow="fold")
+    waiting = application.manifest.not_running_yet()
+    for unit in application.manifest.units:
+        hosts = [
+            f"http://{host}:{port}" for host, service in sites.hosts.items() if service == unit.name and unit.kind == "service"
+        ]
+        if unit.kind == "service" and sites.only == unit.name:
+            hosts.insert(0, url)
+        address = "\n".join(hosts) or ("through bindings only" if unit.kind == "service" else "")
+        table.add_row(unit.kind, unit.name, class_label(unit, application), "not running yet" if unit in waiting else address)
+    return table

@@ -1,0 +1,54 @@
+"""What the commands print, and how they fail.
+
+Results go to standard output, everything else to standard error, so that a pipe carries results only. A command that cannot do
+what it was asked raises a `SteadError`; `Commands` turns it into one line and a hint, and exit code 1.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from stead.errors import SteadError
+from stead.manifest import ManifestErrors
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+class CommandFailed(SteadError):
+    """The command cannot do what it was asked."""
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(f"{problem}\n  hint: {hint}" if hint else problem)
+
+
+class Commands(TyperGroup):
+    """A group of commands whose failures are messages, not tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SteadError as exc:
+            print_failure(exc)
+            raise typer.Exit(1) from exc
+
+
+def print_failure(failure: SteadError) -> None:
+    """All that is wrong, on standard error."""
+    problems = failure.errors if isinstance(failure, ManifestErrors) else [failure]
+    for problem in problems:
+        line, _, hint = str(problem).partition("\n")
+        err.print(f"[bold red]error:[/] {escape(line)}")
+        if hint:
+            err.print(f"[dim]{escape(hint)}[/]")
+
+
+def print_json(value: object) -> None:
+    """One JSON document on standard output."""
+    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)

@@ -1,0 +1,36 @@
+"""Log lines on standard error, with errors of application code told by the application's own lines first."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from rich.markup import escape
+
+from stead.cli.console import err
+from stead.node import describe
+
+_STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints records; `directory` is the application's, whose lines come first in an error."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def emit(self, record: logging.LogRecord) -> None:
+        style = _STYLES.get(record.levelno, "dim")
+        err.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
+        if record.exc_info and record.exc_info[1] is not None:
+            err.print(escape(describe(record.exc_info[1], self._directory)))
+
+
+def log_to_console(directory: Path) -> None:
+    """Send what the application and its libraries log to standard error: warnings, and the application's own from INFO up."""
+    root = logging.getLogger()
+    root.handlers[:] = [ConsoleHandler(directory)]
+    root.setLevel(logging.INFO)
+    for noisy in ("asyncio", "httpcore", "httpx", "uvicorn", "watchfiles"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,154 @@
+"""A node behind an HTTP server, from ready to the end.
+
+The order of the end is what keeps promises: the server stops accepting and lets requests finish, then the node finishes turns and
+commits, then the engine lets go of its files. A second signal skips all that; what was acknowledged is durable already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, ServerAddress, remove_address, write_address
+from stead.cli.listening import address_of
+from stead.clock import SystemClock
+from stead.gateway import OnRequest
+from stead.ids import Chance
+from stead.node import LoadedApplication, Node, Operating, Settings
+from stead.storage.sqlite import SqliteEngine
+
+HEADER_BYTES_MAX = 64 * 1024  # of one request
+KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it never meets one that just closed
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches what listens everywhere
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """uvicorn's protocol, which refuses a header without end before it fills the memory."""
+
+    _head_bytes = 0
+    _in_head = False
+
+    def on_message_begin(self) -> None:
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
+        if self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
+            self.send_400_response(f"The request's header is over {HEADER_BYTES_MAX} bytes.")
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn, which tells when it answers and leaves signals to its owner."""
+
+    def __init__(self, app: ASGIApp, shutdown_timeout_s: int, on_ready: Callable[[], None]) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedHttp,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=shutdown_timeout_s,
+            )
+        )
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    def stop(self) -> None:
+        self.should_exit = True
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server to be run. `environ` gives the manifest's variables, `on_request` is told of every request that was answered."""
+
+    application: LoadedApplication
+    settings: Settings
+    environ: Mapping[str, str]
+    on_request: OnRequest | None = None
+    is_development: bool = False
+
+    async def run(self, listener: socket.socket, on_ready: Callable[[str], None], lifeline: int | None = None) -> None:
+        """Serve until a signal, or until the other end of the pipe `lifeline` closes. `on_ready` is told the address."""
+        settings, clock, chance = self.settings, SystemClock(), Chance()
+        token = chance.hex(TOKEN_BYTES)
+        engine = SqliteEngine.open(settings.data, clock)
+
+        def admin(node: Node) -> ASGIApp:
+            return AdminApi(EngineOperator(engine, clock, node.evict), node.stats, token, settings.admin_from_anywhere)
+
+        def ready() -> None:
+            own = address_of(listener, _WILDCARDS.get(settings.host, settings.host))
+            write_address(settings.data, ServerAddress(os.getpid(), own, token))
+            on_ready(address_of(listener, settings.host))
+
+        try:
+            operating = Operating(self.environ, admin, self.on_request, self.is_development)
+            node = Node(self.application, engine, settings, clock, chance, operating)
+            server = HttpServer(node.gateway, settings.shutdown_timeout_s, ready)
+            with _stopping(server.stop, lifeline):
+                try:
+                    await node.start()
+                    await server.serve(sockets=[listener])
+                finally:
+                    remove_address(settings.data)
+                    await node.close()
+        finally:
+            await engine.close()
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None], lifeline: int | None) -> Iterator[None]:
+    """Call `stop` at the first signal; leave the process at once at the second, even where the loop is blocked."""
+    loop = asyncio.get_running_loop()
+    received: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            os._exit(128 + number)
+        loop.call_soon_threadsafe(stop)
+
+    def on_lifeline() -> None:
+        loop.remove_reader(lifeline_end)
+        stop()
+
+    previous: dict[int, Any] = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    lifeline_end = -1 if lifeline is None else lifeline
+    if lifeline is not None:
+        loop.add_reader(lifeline_end, on_lifeline)
+    try:
+        yield
+    finally:
+        if lifeline is not None:
+            loop.remove_reader(lifeline_end)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

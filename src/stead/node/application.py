@@ -1,0 +1,87 @@
+"""An application as found on disk: what its manifest declares, and the classes and ASGI applications behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TypeVar
+
+from starlette.types import ASGIApp
+
+from stead.api import Actor, Service
+from stead.errors import Invalid, ManifestError
+from stead.manifest import Application, ManifestErrors, find_manifest, load_manifest
+from stead.node.modules import import_module, is_beside
+from stead.node.resolution import actor_class, service_handler
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LoadedApplication:
+    """A manifest with everything it names. `actors` and `services` are by the unit's name."""
+
+    directory: Path
+    manifest: Application
+    actors: dict[str, type[Actor]]
+    services: dict[str, type[Service] | ASGIApp]
+
+
+def manifest_path(place: Path) -> Path:
+    """The manifest that `place` is, or that is in the directory `place`. Raises `ManifestErrors` if there is none."""
+    return place if place.is_file() else find_manifest(place)
+
+
+def load_application(place: Path) -> LoadedApplication:
+    """The application of a manifest, given by its file or its directory, with its code imported.
+
+    Raises `ManifestErrors` with everything that is wrong with the manifest, or else with its classes, and `LoadFailed` if the
+    application's code raises while it is imported.
+    """
+    path = manifest_path(place)
+    manifest = load_manifest(path)
+    directory = path.resolve().parent
+    module = _application_module(manifest, path, directory)
+    errors: list[ManifestError] = []
+    actors = {unit.name: _collect(errors, partial(actor_class, unit, module, directory)) for unit in manifest.actors}
+    services = {unit.name: _collect(errors, partial(service_handler, unit, module, directory)) for unit in manifest.services}
+    if errors:
+        raise ManifestErrors(errors)
+    return LoadedApplication(
+        directory,
+        manifest,
+        {name: cls for name, cls in actors.items() if cls is not None},
+        {name: handler for name, handler in services.items() if handler is not None},
+    )
+
+
+def _collect(errors: list[ManifestError], find: Callable[[], T]) -> T | None:
+    try:
+        return find()
+    except ManifestError as exc:
+        errors.append(exc)
+        return None
+
+
+def _application_module(manifest: Application, path: Path, directory: Path) -> ModuleType:
+    """The module in which classes are looked for: an empty one where every unit names its handler and there is none."""
+    file, line, column = manifest.position
+    base = directory.joinpath(*manifest.module.split("."))
+    if not base.with_suffix(".py").is_file() and not base.is_dir():
+        if all(unit.handler is not None for unit in (*manifest.actors, *manifest.services)):
+            return ModuleType(manifest.module)
+        hint = f'put the classes into {base.name}.py, or name their module with module = "…"'
+        problem = f"there is no {base.name}.py and no package {base.name} beside {path.name}"
+        raise ManifestErrors([ManifestError(problem, file=file or str(path), line=line, column=column, hint=hint)])
+    try:
+        module = import_module(manifest.module, directory)
+    except Invalid as exc:
+        raise ManifestErrors([ManifestError(str(exc), file=file or str(path), line=line, column=column)]) from exc
+    if not is_beside(module, directory):
+        problem = f"module {manifest.module!r} is {module.__file__}, not the application's own"
+        hint = 'rename the application\'s module, and say so with module = "…"'
+        raise ManifestErrors([ManifestError(problem, file=file or str(path), line=line, column=column, hint=hint)])
+    return module

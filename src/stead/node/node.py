@@ -1,0 +1,111 @@
+"""The assembler: it makes, starts and ends the runtime of an application and the gateway before it, and does nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from stead.api import Env
+from stead.clock import Clock
+from stead.events import Event
+from stead.gateway import Directory, Gateway, OnRequest, Operations, Site
+from stead.gateway import Limits as RequestLimits
+from stead.ids import ActorId, Chance
+from stead.node.application import LoadedApplication
+from stead.node.settings import Settings
+from stead.node.variables import application_variables, service_variables
+from stead.runtime import Limits, Runtime
+from stead.storage.contract import Engine
+
+
+@dataclass(frozen=True)
+class Operating:
+    """What who operates a node adds to it."""
+
+    environ: Mapping[str, str] | None = None  # where the manifest's variables get their values; None: their defaults
+    admin: Callable[[Node], ASGIApp] | None = None  # makes what answers below /_stead
+    on_request: OnRequest | None = None
+    is_development: bool = False
+
+
+class Node:
+    """A running application. Make it in a running loop, then `start`; `close` leaves the engine open.
+
+    Raises `ManifestErrors` for a variable of the manifest that has no value.
+    """
+
+    def __init__(
+        self,
+        application: LoadedApplication,
+        engine: Engine,
+        settings: Settings,
+        clock: Clock,
+        chance: Chance,
+        operating: Operating = Operating(),
+    ) -> None:
+        environ = operating.environ or {}
+        self._is_ready = False
+        self._runtime = Runtime(
+            actors=application.actors,
+            services=application.services,
+            engine=engine,
+            clock=clock,
+            chance=chance,
+            variables=application_variables(application.manifest, environ),
+            service_variables=service_variables(application.manifest, environ),
+            limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
+        )
+        self.gateway = Gateway(
+            self._runtime.deliver,
+            directory(application, settings),
+            RequestLimits(body_bytes_max=settings.body_bytes_max),
+            Operations(
+                is_ready=lambda: self._is_ready,
+                admin=operating.admin(self) if operating.admin is not None else None,
+                on_request=operating.on_request,
+                is_development=operating.is_development,
+                clock=clock,
+                chance=chance,
+            ),
+        )
+
+    @property
+    def env(self) -> Env:
+        """The bindings as an outsider sees them."""
+        return self._runtime.env
+
+    async def start(self) -> None:
+        """Begin: from here on requests are answered and alarms run."""
+        await self._runtime.start()
+        self._is_ready = True
+
+    async def close(self) -> None:
+        """Finish turns, commit what they wrote, and stop. The engine stays open."""
+        self._is_ready = False
+        await self._runtime.close()
+
+    async def abandon(self) -> None:
+        """Stop at once, as a crash would: what is not committed is lost."""
+        self._is_ready = False
+        await self._runtime.abandon()
+
+    def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
+        """The one door: hand an event to an actor, or to a service by name."""
+        return self._runtime.deliver(target, event)
+
+    def evict(self, actor: ActorId) -> bool:
+        """Drop an idle actor from memory. False if it is there still, because it is busy."""
+        return self._runtime.evict(actor)
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start, and what is in memory now."""
+        return self._runtime.stats()
+
+
+def directory(application: LoadedApplication, settings: Settings) -> Directory:
+    """Which service answers at which host."""
+    sites = [Site(unit.name, unit.visibility.value, unit.cname, unit.fqdn) for unit in application.manifest.services]
+    return Directory(sites, () if settings.base_domain == "localhost" else (settings.base_domain,))
