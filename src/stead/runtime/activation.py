@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Iterable
 from typing import Any, Protocol, TypeVar
 
@@ -34,6 +33,7 @@ from stead.runtime.context import Context
 from stead.runtime.failures import carried
 from stead.runtime.gate import Gate
 from stead.runtime.instance import Instance
+from stead.runtime.mailbox import Mailbox
 from stead.runtime.sql import ActorSql
 from stead.runtime.storage import ActorStorage
 from stead.runtime.tasks import Tasks
@@ -80,16 +80,15 @@ class Activation:
         self.actor = actor
         self.actor_class = actor_class
         self._home = home
-        self.mailbox: deque[Delivery] = deque()
+        self.mailbox = Mailbox()
         self.running: dict[int, Turn] = {}
         self.spawned: set[asyncio.Task[Any]] = set()
-        self._active = 0  # deliveries taken from the mailbox and not ended
-        self._exclusive = False  # the one that is active lets no other beside it
         self._epoch = 0
         self._entries: Entries | None = None
         self._instance: Instance | None = None
         self._stale = False  # the instance may be ahead of storage: replace it before the next event
         self.gate = Gate(0)
+        self.size_bytes = ACTIVATION_BYTES  # an estimate of the memory it holds
         self.alarms = ActorAlarms(self, home.clock, home.chance, lambda: actor_class.alarmed)
         self.storage = ActorStorage(self)
         self.sql = ActorSql(self, home.clock)
@@ -106,16 +105,11 @@ class Activation:
 
     @property
     def is_idle(self) -> bool:
-        return not self._active and not self.mailbox and not self.spawned and self.gate.is_open
+        return self.mailbox.is_idle and not self.spawned and self.gate.is_open
 
     @property
     def hibernate_after_s(self) -> float:
         return self.actor_class.hibernate_after_s
-
-    @property
-    def size_bytes(self) -> int:
-        """An estimate of the memory it holds."""
-        return ACTIVATION_BYTES + (self._entries.cached_bytes if self._entries is not None else 0) + self.sql.memory_bytes
 
     def spawn_ended(self, task: asyncio.Task[Any]) -> None:
         self.spawned.discard(task)
@@ -130,17 +124,16 @@ class Activation:
             if outer is not None:
                 self._nest(outer, delivery)
                 return
-            waits = self._exclusive or self.mailbox or not delivery.shared
+            waits = self.mailbox.exclusive or self.mailbox.waiting or not delivery.shared
             if waits and (circle := self._circle(chain)) is not None:
                 delivery.release(None, circle)
                 return
-        if len(self.mailbox) >= self.actor_class.mailbox_events_max:
-            delivery.release(
-                None, Overloaded(f"{self.actor} has {len(self.mailbox)} events waiting; try again later", RETRY_AFTER_S)
-            )
+        waiting = self.mailbox.waiting
+        if len(waiting) >= self.actor_class.mailbox_events_max:
+            delivery.release(None, Overloaded(f"{self.actor} has {len(waiting)} events waiting; try again later", RETRY_AFTER_S))
             return
         delivery.waiting_at = self
-        self.mailbox.append(delivery)
+        waiting.append(delivery)
         self._pump()
 
     async def leave(self) -> None:
@@ -163,38 +156,29 @@ class Activation:
 
     def _pump(self) -> None:
         while (delivery := self._take()) is not None:
-            self._home.tasks.start(self._work(delivery))
+            work = self._work(delivery)
+            delivery.task = self._home.tasks.start_worker(work)
 
     def _take(self) -> Delivery | None:
-        """The next event if it may run now, counted as active."""
-        if not self.mailbox or self._exclusive:
-            return None
-        delivery = self.mailbox[0]
-        exclusive = not delivery.shared or self._instance is None or self._stale
-        if exclusive and self._active:
-            return None
-        self.mailbox.popleft()
-        self._exclusive = exclusive
-        if not self._active:
-            self._home.busy(self)
-        self._active += 1
-        return delivery
+        return self.mailbox.take(alone=self._instance is None or self._stale)
 
-    async def _work(self, first: Delivery) -> None:
-        delivery: Delivery | None = first
-        while delivery is not None:
-            if not await self._deliver(delivery):
-                return
-            self._ended()
-            delivery = self._take()
-            if self.mailbox:
+    async def _work(self, delivery: Delivery) -> None:
+        """Run an event, and then those that may run after it; others may run beside them meanwhile."""
+        task = delivery.task
+        assert task is not None
+        self._home.busy(self)
+        following: Delivery | None = delivery
+        while following is not None:
+            following.task = task
+            if not await self._deliver(following):
+                break
+            self.mailbox.end()
+            following = self._take()
+            if self.mailbox.waiting:
                 self._pump()
         if self.is_idle:
             self._home.idle(self)
-
-    def _ended(self) -> None:
-        self._active -= 1
-        self._exclusive = False
+        self._home.tasks.end_worker(task)
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
@@ -225,7 +209,9 @@ class Activation:
     def _answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
         event = delivery.event
         if isinstance(event, AlarmDue) and error is not None and not isinstance(error, INTERNAL):
-            self.mailbox.appendleft(Delivery(AlarmFailed(event, error), delivery.reply))  # before anything else of this actor
+            self.mailbox.waiting.appendleft(
+                Delivery(AlarmFailed(event, error), delivery.reply)
+            )  # before anything else of this actor
             return
         self.gate.release(delivery, value, None if error is None else carried(error, f"{self.actor}"))
 
@@ -243,13 +229,18 @@ class Activation:
         self._epoch = claim.epoch
         self._entries = Entries(self.actor, claim, self._home.engine)
         self.gate = Gate(claim.seq)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        entries = self._entries
+        self.size_bytes = ACTIVATION_BYTES + (0 if entries is None else entries.cached_bytes) + self.sql.memory_bytes
 
     async def _construct(self, delivery: Delivery) -> None:
         instance = Instance(self.actor_class, self._members, await self._stored_attributes(()))
         self._instance = instance
         if self.actor_class.starts:
             try:
-                await self._execute(self._turn(Delivery(delivery.event, delivery.reply)), instance.object.on_start())
+                await self._execute(self._turn(delivery.beforehand()), instance.object.on_start())
             except RAISED:
                 self._drop_instance()
                 raise
@@ -257,7 +248,6 @@ class Activation:
     async def _execute(self, turn: Turn, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` as `turn` and seal it; roll it back if it raises. Raises `TurnBroken` if it was ended from outside."""
         self.running[turn.number] = turn
-        turn.task = asyncio.current_task()
         turn.delivery.turn = turn
         CURRENT.set(turn)
         self._home.turn_started(turn)
@@ -265,7 +255,10 @@ class Activation:
             value = await work
             while turn.inner_idle is not None:
                 await turn.inner_idle
-            await self.seal(turn)
+            if turn.reads:
+                self._check_read(turn)
+            else:
+                await self.seal(turn)
             return value
         except RAISED as exc:
             if turn.over:
@@ -278,20 +271,24 @@ class Activation:
             self.running.pop(turn.number, None)
             turn.over = True
 
+    def _check_read(self, turn: Turn) -> None:
+        """A turn that may not write has not."""
+        turn.check("a reply")
+        attributes = self._attributes
+        if attributes is not None and attributes.have_changed():
+            raise Invalid(f"a method marked @reads changed a durable attribute of {self.actor}; remove @reads")
+
     async def seal(self, turn: Turn) -> None:
         """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
-        attributes = self._attributes
         if turn.reads:
-            turn.check("a reply")
-            if attributes is not None and attributes.have_changed():
-                raise Invalid(f"a method marked @reads changed a durable attribute of {self.actor}; remove @reads")
+            self._check_read(turn)
             return
         turn.check("a commit")
         if len(turn.layers) > 1:
             raise Invalid("a storage.transaction() is still open; leave its block before the turn ends")
         layer = turn.layers[0]
-        if attributes is not None:
-            attributes.collect(layer)
+        if self._attributes is not None:
+            self._attributes.collect(layer)
         self.sql.commit(turn)
         if not layer:
             return
@@ -305,6 +302,7 @@ class Activation:
         gate = self.gate
         gate.submitted += 1
         entries.apply(layer, size_bytes, gate.submitted)
+        self._weigh()
         now_ms = self._home.clock.now_ms()
         commit = Commit(self.actor, self._epoch, gate.submitted, layer.writes, layer.alarms, size_bytes, now_ms, layer.erased)
         self._home.committer.submit(commit, self)
@@ -344,12 +342,12 @@ class Activation:
         self.sql.roll_back(turn)
         turn.layers = [Layer()]
         self._stale = True
-        if turn.task is not None:
-            turn.task.cancel()
+        if turn.delivery.task is not None:
+            turn.delivery.task.cancel()
         outer = self._outer(turn.delivery.event.chain)
         self._answer(turn.delivery, None, error)
         if outer is None:
-            self._ended()
+            self.mailbox.end()
             self._drop_instance()
             self._pump()
             if self.is_idle:
@@ -385,12 +383,13 @@ class Activation:
             outer.inner.append(delivery)
             if outer.inner_idle is None:
                 outer.inner_idle = asyncio.get_running_loop().create_future()
-                self._home.tasks.start(self._work_inside(outer))
+                outer.inner_task = self._home.tasks.start(self._work_inside(outer))
 
     async def _work_inside(self, outer: Turn) -> None:
         """Run what came back to `outer`, one after the other."""
         while outer.inner and not outer.over:
             delivery = outer.inner.popleft()
+            delivery.task = outer.inner_task
             turn = outer.inner_turn = self._turn(delivery)
             try:
                 await self.seal(outer)

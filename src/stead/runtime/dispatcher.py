@@ -123,13 +123,25 @@ class Dispatcher:
         deadline_s = self._loop.time() + grace_s
         while not self._is_quiet() and self._loop.time() < deadline_s:
             await sleep(_QUIET_POLL_S)
-        for activation in list(self.activations.values()):
-            activation.reset(Unavailable("the node is stopping; the turn was rolled back, try again"))
+        self._cut_off(Unavailable("the node is stopping; the turn was rolled back, try again"))
         while not self.committer.is_idle:
             await sleep(_QUIET_POLL_S)
+        await self.abandon()
+
+    async def abandon(self) -> None:
+        """Stop at once, as a crash would: what is not committed is lost."""
+        self.closed = True
+        self.scheduler.close()
         self._deadlines.close()
         self.residency.close()
+        self._cut_off(Unavailable("the node has stopped"))
         await self.tasks.close()
+
+    def _cut_off(self, error: Unavailable) -> None:
+        for activation in list(self.activations.values()):
+            while activation.mailbox.waiting:  # else the end of one turn would begin the next
+                activation.mailbox.waiting.popleft().release(None, error)
+            activation.reset(error)
 
     def _is_quiet(self) -> bool:
         return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())

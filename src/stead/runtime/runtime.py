@@ -73,6 +73,14 @@ class Runtime:
     async def close(self) -> None:
         """Finish turns, commit, and stop every task. The engine stays open."""
         await self._dispatcher.close(self._limits.stop_grace_s)
+        await self._close_services()
+
+    async def abandon(self) -> None:
+        """Stop at once, as a crash would: what is not committed is lost."""
+        await self._dispatcher.abandon()
+        await self._close_services()
+
+    async def _close_services(self) -> None:
         for runner in self._dispatcher.services.values():
             await runner.close()
         if self._lifespans is not None:

@@ -26,6 +26,15 @@ class Tasks:
         task.add_done_callback(self._ended)
         return task
 
+    def start_worker(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """`start` without a callback at the end, which the hot path saves: the work ends with `end_worker`."""
+        task = self._loop.create_task(work, context=self.base.copy())
+        self._tasks.add(task)
+        return task
+
+    def end_worker(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""
         own = asyncio.current_task()

@@ -41,7 +41,7 @@ class AlarmFailed:
 class Delivery:
     """An event on its way through a mailbox, and the future that its sender waits on."""
 
-    __slots__ = ("event", "reply", "shared", "turn", "waiting_at")
+    __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at")
 
     def __init__(
         self, event: Call | Fetch | AlarmDue | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False
@@ -50,7 +50,14 @@ class Delivery:
         self.reply = reply
         self.shared = shared  # may run beside others that are
         self.waiting_at: Activation | None = None
+        self.task: asyncio.Task[None] | None = None  # that runs it
         self.turn: Turn | None = None  # once it runs
+
+    def beforehand(self) -> Delivery:
+        """The same event, for the turn that prepares the actor for it."""
+        prepare = Delivery(self.event, self.reply)
+        prepare.task = self.task
+        return prepare
 
     def release(self, value: Any, error: BaseException | None) -> None:
         """Answer, unless the sender has gone."""
@@ -73,6 +80,7 @@ class Turn:
         "delivery",
         "inner",
         "inner_idle",
+        "inner_task",
         "inner_turn",
         "layers",
         "number",
@@ -81,7 +89,6 @@ class Turn:
         "saved",
         "sql_begun",
         "sql_sealed",
-        "task",
     )
 
     def __init__(self, activation: Activation, number: int, delivery: Delivery, reads: bool) -> None:
@@ -95,11 +102,11 @@ class Turn:
         self.saved = False  # part of it is already committed: it called out or synced
         self.sql_begun = False  # it has changed, or may have, what the open database holds
         self.sql_sealed = False  # and the changed pages are in its layer
-        self.task: asyncio.Task[Any] | None = None
         self.deadline_s = 0.0
         self.calls: set[Delivery] = set()  # what it waits for in other actors
         self.inner: deque[Delivery] = deque()  # events that came back along its call chain
         self.inner_turn: Turn | None = None
+        self.inner_task: asyncio.Task[None] | None = None
         self.inner_idle: asyncio.Future[None] | None = None  # set while inner turns run
 
     @property

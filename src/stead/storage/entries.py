@@ -1,7 +1,7 @@
 """An actor's entries as its activation sees them: what is committed, and what is on its way to be.
 
-A small actor is held whole, so reads never leave memory. A larger one is read by key through a bounded cache; what is not durable yet
-is pinned there, because the engine does not know it.
+A small actor is held whole, so reads never leave memory. A larger one is read by key through a bounded cache; what is not durable
+yet is pinned there, because the engine does not know it.
 
 Keys begin with a byte that says whose they are, so the parts of an actor cannot touch each other:
 `k` user keys, `a` durable attributes, `t` alarms, `p` SQL pages, `n` the number of SQL pages.
@@ -103,7 +103,7 @@ class Entries:
         if not known:
             # A pending write hides at most one row of the engine's, so this many more are enough to fill the limit.
             more = None if limit is None else limit + len(inside)
-            inside = dict(await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)) | inside
+            inside = {**dict(await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)), **inside}
         rows = sorted(((key, value) for key, value in inside.items() if value is not None), reverse=reverse)
         return rows if limit is None else rows[:limit]
 

@@ -7,7 +7,6 @@ import apsw
 from stead.errors import EngineFailed, SqlError, SteadError
 from stead.storage.sql.limits import DATABASE_BYTES_MAX
 
-
 _DAMAGE = (apsw.CorruptError, apsw.NotADBError)
 _MEDIUM = (apsw.IOError, apsw.CantOpenError, apsw.NoMemError)
 _CONSTRAINTS = {
