@@ -32,13 +32,15 @@ DEPTH_MAX = 64  # nested containers; a cycle ends here as well
 _TUPLE, _SET, _FROZENSET, _BIGINT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _PAIRS = range(1, 12)
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1  # what MessagePack itself can hold
 
+_SCALARS = frozenset({type(None), bool, float, str, bytes})  # sent as they are
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
 def encode(value: object, size_bytes_max: int = MESSAGE_BYTES_MAX) -> bytes:
     """`value` as bytes. Raises `Invalid` for an unsupported value (naming where it sits) or one over `size_bytes_max`."""
     try:
-        data = _pack(_wire(value, 0))
+        data = _pack(value if type(value) in _SCALARS else _wire(value, 0))
     except UnicodeEncodeError as exc:
         raise Invalid("a str must be valid Unicode (it holds a lone surrogate)") from exc
     if len(data) > size_bytes_max:

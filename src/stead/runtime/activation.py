@@ -426,6 +426,12 @@ class Activation:
     def _attributes(self) -> Attributes | None:
         return None if self._instance is None else self._instance.attributes
 
+    def ready(self, what: str, *, writes: bool = False) -> Turn | None:
+        """The running turn if it need not wait for a nested one: `readable` or `writable` without suspending."""
+        turn = self.current(what)
+        turn.check(what, writes=writes)
+        return turn if turn.inner_idle is None else None
+
     async def readable(self, what: str) -> Turn:
         """The running turn, once it may read."""
         turn = self.current(what)

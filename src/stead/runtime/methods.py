@@ -17,6 +17,7 @@ from stead import codec
 from stead.errors import Invalid
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
+_NO_ARGUMENTS = codec.encode([[], {}])
 
 
 class Parameter:
@@ -43,7 +44,7 @@ class Parameter:
 class Method:
     """A callable method of a unit's class."""
 
-    __slots__ = ("_keywords", "_named", "_positional", "_rest", "function", "name", "reads", "returns", "where")
+    __slots__ = ("_keywords", "_named", "_needs_none", "_positional", "_rest", "function", "name", "reads", "returns", "where")
 
     def __init__(self, cls: type, function: Callable[..., Any]) -> None:
         self.function = function
@@ -60,10 +61,17 @@ class Method:
         self._positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
         self._named = {p.name: p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
         self._rest = next((p for p in parameters if p.kind is kinds.VAR_POSITIONAL), None)
+        self._needs_none = not any(p.required for p in [*self._positional, *self._named.values()])
         self._keywords = next((p for p in parameters if p.kind is kinds.VAR_KEYWORD), None)
+
+    def encode(self, positional: tuple[Any, ...], named: dict[str, Any]) -> bytes:
+        """The arguments of a call as its event carries them."""
+        return codec.encode([list(positional), named]) if positional or named else _NO_ARGUMENTS
 
     def bind(self, arguments: bytes) -> tuple[list[Any], dict[str, Any]]:
         """The positional and keyword arguments to call with. Raises `Invalid` naming what does not fit."""
+        if arguments == _NO_ARGUMENTS and self._needs_none:
+            return [], {}
         positional, named = codec.decode(arguments)
         parameters = self._positional
         if len(positional) > len(parameters) and self._rest is None:

@@ -24,6 +24,7 @@ class Host(Protocol):
     def entries(self) -> Entries: ...
     @property
     def alarms(self) -> ActorAlarms: ...
+    def ready(self, what: str, *, writes: bool = False) -> Turn | None: ...
     async def writable(self, what: str) -> Turn: ...
     async def readable(self, what: str) -> Turn: ...
     def erase(self, turn: Turn) -> None: ...
@@ -39,8 +40,12 @@ class ActorStorage:
         self._host = host
 
     async def get(self, key: str, default: Any = None, *, type: Any = None) -> Any:
-        turn = await self._host.readable("storage.get()")
-        data = await self._host.entries.get(_key(key), turn.layers)
+        turn = self._host.ready("storage.get()") or await self._host.readable("storage.get()")
+        entries, name = self._host.entries, _key(key)
+        if entries.knows(name, turn.layers):
+            data = entries.known(name, turn.layers)
+        else:
+            data = await entries.get(name, turn.layers)
         if data is None:
             return default
         value = codec.decode(data)
@@ -52,7 +57,7 @@ class ActorStorage:
         return {key[1:].decode(): codec.decode(data) for key, data in found.items()}
 
     async def put(self, key: str, value: object) -> None:
-        turn = await self._host.writable("storage.put()")
+        turn = self._host.ready("storage.put()", writes=True) or await self._host.writable("storage.put()")
         turn.layer.writes[_key(key)] = codec.encode(value, codec.VALUE_BYTES_MAX)
 
     async def put_many(self, values: Mapping[str, object]) -> None:

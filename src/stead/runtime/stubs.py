@@ -7,12 +7,12 @@ mailbox at that moment, not when some task is next scheduled. That keeps the ord
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 from starlette.requests import Request
 
-from stead import codec
 from stead.api import ActorEntry, ActorPage, Response
 from stead.errors import Invalid
 from stead.events import Call, Chain, Event, Fetch
@@ -76,39 +76,37 @@ class Stub:
         return self.id.name
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if name.startswith("_"):
-            raise AttributeError(name)
         method = self._class.methods.get(name)
-
-        async def call(*positional: Any, **named: Any) -> Any:
-            if method is None:
-                cls = self._class.cls.__name__
-                hint = did_you_mean(name, self._class.methods)
-                raise Invalid(f"{cls} has no callable method {name!r}{hint}; public async methods are callable")
-            return await self._call(method, positional, named)
-
-        return call
+        if method is None:
+            return _missing(self._class.cls.__name__, name, self._class.methods)
+        return partial(self._call, method)
 
     async def fetch(self, request: Request) -> Response:
         """Hand an HTTP request to the actor's `fetch`."""
-        response: Response = await self._send(lambda chain: fetch_event(request, chain))
-        return response
+        reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        turn = await leaving()
+        self._send(fetch_event(request, () if turn is None else turn.chain), reply, turn)
+        return await reply
 
     def __repr__(self) -> str:
         return f"<Stub {self.id}>"
 
-    async def _call(self, method: Method, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        arguments = codec.encode([list(positional), named])
-        return method.result(await self._send(lambda chain: Call(method.name, arguments, chain)))
-
-    async def _send(self, event: Callable[[Chain], Event]) -> Any:
-        reply = asyncio.get_running_loop().create_future()
-        turn = await leaving()
+    async def _call(self, method: Method, /, *positional: Any, **named: Any) -> Any:
+        arguments = method.encode(positional, named)
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        turn = CURRENT.get()
         if turn is None:
-            self._door.forward(self.id, event(()), reply, None)
+            self._send(Call(method.name, arguments), reply, None)
         else:
-            turn.activation.gate.release(Outgoing(self._door, self.id, event(turn.chain), reply, turn))
-        return await reply
+            await leaving()
+            self._send(Call(method.name, arguments, turn.chain), reply, turn)
+        return method.result(await reply)
+
+    def _send(self, event: Event, reply: asyncio.Future[Any], turn: Turn | None) -> None:
+        if turn is None:
+            self._door.forward(self.id, event, reply, None)
+        else:
+            turn.activation.gate.release(Outgoing(self._door, self.id, event, reply, turn))
 
 
 class ServiceStub:
@@ -122,17 +120,10 @@ class ServiceStub:
         self._door = door
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        if name.startswith("_"):
-            raise AttributeError(name)
         method = self._methods.get(name)
-
-        async def call(*positional: Any, **named: Any) -> Any:
-            if method is None:
-                raise Invalid(f"service {self._name!r} has no callable method {name!r}{did_you_mean(name, self._methods)}")
-            event = Call(name, codec.encode([list(positional), named]), await self._chain())
-            return method.result(await self._door.serve(self._name, event))
-
-        return call
+        if method is None:
+            return _missing(f"service {self._name!r}", name, self._methods)
+        return partial(self._call, method)
 
     async def fetch(self, request: Request) -> Response:
         """Hand an HTTP request to the service; the answer is whole when it comes."""
@@ -141,6 +132,10 @@ class ServiceStub:
 
     def __repr__(self) -> str:
         return f"<Service {self._name}>"
+
+    async def _call(self, method: Method, /, *positional: Any, **named: Any) -> Any:
+        event = Call(method.name, method.encode(positional, named), await self._chain())
+        return method.result(await self._door.serve(self._name, event))
 
     async def _chain(self) -> Chain:
         turn = await leaving()
@@ -191,6 +186,17 @@ class ActorNamespace:
     def _check(self, actor: ActorId) -> None:
         if actor.unit != self._unit:
             raise Invalid(f"{actor} belongs to {actor.unit!r}, not to {self._unit!r}")
+
+
+def _missing(where: str, name: str, known: Mapping[str, Method]) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """What a stub has in place of a method that its class has not: an error for who calls it."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+
+    async def call(*positional: Any, **named: Any) -> Any:  # noqa: RUF029 - stands for an async method
+        raise Invalid(f"{where} has no callable method {name!r}{did_you_mean(name, known)}; public async methods are callable")
+
+    return call
 
 
 async def leaving() -> Turn | None:

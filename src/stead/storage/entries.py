@@ -67,14 +67,21 @@ class Entries:
         self._pinned: dict[bytes, int] = {}  # of an actor read by key: the commit that must be durable before a key may be dropped
 
     async def get(self, key: bytes, layers: Sequence[Layer]) -> bytes | None:
+        if self.knows(key, layers):
+            return self.known(key, layers)
+        return (await self._fetch([key])).get(key)
+
+    def knows(self, key: bytes, layers: Sequence[Layer]) -> bool:
+        """Whether `known` can answer without asking the engine."""
+        return self.whole or key in self._cache or any(key in layer.writes or layer.erased for layer in layers)
+
+    def known(self, key: bytes, layers: Sequence[Layer]) -> bytes | None:
         for layer in reversed(layers):
             if key in layer.writes:
                 return layer.writes[key]
             if layer.erased:
                 return None
-        if self.whole or key in self._cache:
-            return self._cache.get(key)
-        return (await self._fetch([key])).get(key)
+        return self._cache.get(key)
 
     async def get_many(self, keys: Sequence[bytes], layers: Sequence[Layer]) -> dict[bytes, bytes]:
         missing = [] if self.whole else [key for key in keys if key not in self._cache]
