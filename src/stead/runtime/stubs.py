@@ -21,7 +21,7 @@ from stead.runtime.classes import ActorClass
 from stead.runtime.methods import Method, did_you_mean
 from stead.runtime.responses import collect
 from stead.runtime.turn import CURRENT, Turn
-from stead.storage.contract import Engine
+from stead.storage.contract import ActorRow
 
 _SCOPE_KEYS = (
     "type",
@@ -44,6 +44,12 @@ class Door(Protocol):
 
     def forward(self, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn | None) -> None: ...
     async def serve(self, service: str, event: Event) -> Any: ...
+
+
+class Registry(Protocol):
+    """The engine, as namespaces see it."""
+
+    async def actors(self, unit: str | None = None, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[ActorRow]: ...
 
 
 class Outgoing:
@@ -148,11 +154,11 @@ class ServiceStub:
 class ActorNamespace:
     """The implementation of `stead.Namespace`."""
 
-    def __init__(self, actor_class: ActorClass, door: Door, engine: Engine, chance: Chance) -> None:
+    def __init__(self, actor_class: ActorClass, door: Door, registry: Registry, chance: Chance) -> None:
         self._class = actor_class
         self._unit = actor_class.unit
         self._door = door
-        self._engine = engine
+        self._registry = registry
         self._chance = chance
 
     def get(self, actor: str | ActorId) -> Any:
@@ -176,7 +182,7 @@ class ActorNamespace:
     async def list(self, prefix: str = "", limit: int = 1000, cursor: str | None = None) -> ActorPage:
         if not 0 < limit <= LIST_MAX:
             raise Invalid(f"limit must be 1 to {LIST_MAX:,}, got {limit}")
-        rows = await self._engine.actors(self._unit, prefix=prefix, after=cursor or "", limit=limit + 1)
+        rows = await self._registry.actors(self._unit, prefix=prefix, after=cursor or "", limit=limit + 1)
         entries = [ActorEntry(row.actor, row.size_bytes, row.created_ms, row.active_ms) for row in rows[:limit]]
         return ActorPage(entries, entries[-1].id.text if len(rows) > limit else None)
 
