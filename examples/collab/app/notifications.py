@@ -1,0 +1,38 @@
+"""What happened while you were away."""
+
+from __future__ import annotations
+
+from stead import Actor, Service, durable, reads
+
+UNREAD_MAX = 100  # for one user; beyond it the oldest go
+
+
+class Inbox(Actor):
+    """The unread notifications of one user."""
+
+    unread: list[str] = durable(factory=list)
+
+    async def add(self, text: str) -> None:
+        self.unread.append(text)
+        del self.unread[:-UNREAD_MAX]
+
+    @reads
+    async def show(self) -> list[str]:
+        return self.unread
+
+    async def clear(self) -> None:
+        self.unread.clear()
+
+
+class Notifications(Service):
+    """Tells users things. Private: only other units can call it."""
+
+    async def notify(self, users: list[str], text: str) -> None:
+        for user in users:
+            await self.env.actor(Inbox).get(user).add(text)
+
+    async def unread(self, user: str) -> list[str]:
+        return await self.env.actor(Inbox).get(user).show()
+
+    async def mark_read(self, user: str) -> None:
+        await self.env.actor(Inbox).get(user).clear()

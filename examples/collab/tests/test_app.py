@@ -1,0 +1,120 @@
+"""The platform over HTTP: sessions, documents, rooms, notifications."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from stead.testing import TestApp, VirtualClock
+
+HOUR_MS = 3_600_000
+
+
+async def login(client: httpx.AsyncClient, user: str) -> dict[str, str]:
+    """The headers that say who asks."""
+    answer = await client.post("/login", json={"user": user, "password": "open sesame"})
+    assert answer.status_code == 200
+    return {"authorization": f"Bearer {answer.json()['token']}"}
+
+
+async def save(client: httpx.AsyncClient, who: dict[str, str], text: str, based_on: int) -> httpx.Response:
+    return await client.put("/documents/plan", headers=who, json={"text": text, "based_on": based_on})
+
+
+async def test_a_session_ends_by_its_alarm(app: TestApp, client: httpx.AsyncClient, clock: VirtualClock) -> None:
+    """Eight hours after the login it is over, and nothing of it is kept."""
+    ann = await login(client, "ann")
+    me: dict[str, Any] = (await client.get("/me", headers=ann)).json()
+    assert me == {"user": "ann", "expires_at": clock.now_ms() + 8 * HOUR_MS}
+    await clock.advance(hours=8)
+    assert (await client.get("/me", headers=ann)).status_code == 401
+    assert (await app.env.USER_SESSION.list()).actors == []
+
+
+async def test_logging_out_ends_one_session(client: httpx.AsyncClient) -> None:
+    """Each login is a session of its own."""
+    first, second = await login(client, "ann"), await login(client, "ann")
+    assert (await client.post("/logout", headers=first)).status_code == 204
+    assert (await client.get("/me", headers=first)).status_code == 401
+    assert (await client.get("/me", headers=second)).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "Bearer", "Bearer rubbish", "Bearer user-session/ann", "Bearer document/plan", "Basic eA=="])
+async def test_who_has_no_session_is_refused(client: httpx.AsyncClient, token: str) -> None:
+    """401, whatever is sent in a token's place."""
+    for path in ("/me", "/documents/plan", "/rooms/lobby/messages", "/notifications"):
+        assert (await client.get(path, headers={"authorization": token})).status_code == 401
+
+
+async def test_a_wrong_password_is_refused(client: httpx.AsyncClient) -> None:
+    """401 for a wrong one, 400 for none."""
+    assert (await client.post("/login", json={"user": "ann", "password": "sesame"})).status_code == 401
+    assert (await client.post("/login", json={"user": "ann"})).status_code == 400
+
+
+async def test_private_services_have_no_address(client: httpx.AsyncClient) -> None:
+    """Whatever host is asked for, it is the api that answers."""
+    for host in ("auth.localhost", "notifications.localhost", "collab.localhost"):
+        assert (await client.get("/session", headers={"host": host})).status_code == 404
+
+
+async def test_a_document_keeps_its_versions(client: httpx.AsyncClient, clock: VirtualClock) -> None:
+    """Each save is a version; old ones stay readable."""
+    ann, began_ms = await login(client, "ann"), clock.now_ms()
+    assert (await save(client, ann, "first", 0)).json() == {"version": 1}
+    await clock.advance(minutes=1)
+    assert (await save(client, ann, "second", 1)).json() == {"version": 2}
+    latest = {"version": 2, "author": "ann", "saved_at": began_ms + 60_000, "text": "second"}
+    assert (await client.get("/documents/plan", headers=ann)).json() == latest
+    assert (await client.get("/documents/plan/versions/1", headers=ann)).json()["text"] == "first"
+    history = (await client.get("/documents/plan/versions", headers=ann)).json()["versions"]
+    assert [entry["version"] for entry in history] == [2, 1]
+    for path in ("/documents/other", "/documents/plan/versions/3"):
+        assert (await client.get(path, headers=ann)).status_code == 404
+
+
+async def test_nobody_overwrites_what_they_have_not_read(client: httpx.AsyncClient) -> None:
+    """A save based on an older version is a conflict that names the latest one."""
+    ann, bob = await login(client, "ann"), await login(client, "bob")
+    await save(client, ann, "ann's", 0)
+    conflict = await save(client, bob, "bob's", 0)
+    assert conflict.status_code == 409
+    assert "version 1 is the latest" in conflict.json()["detail"]
+    assert (await save(client, bob, "both", 1)).json() == {"version": 2}
+    assert (await save(client, bob, "nonsense", True)).status_code == 400
+
+
+async def test_authors_hear_of_others_changes(client: httpx.AsyncClient) -> None:
+    """Not of their own; and what was read is gone."""
+    ann, bob = await login(client, "ann"), await login(client, "bob")
+    await save(client, ann, "ann's", 0)
+    await save(client, bob, "both", 1)
+    notice = {"notifications": ["bob saved version 2 of plan"]}
+    assert (await client.get("/notifications", headers=ann)).json() == notice
+    assert (await client.get("/notifications", headers=bob)).json() == {"notifications": []}
+    assert (await client.delete("/notifications", headers=ann)).status_code == 204
+    assert (await client.get("/notifications", headers=ann)).json() == {"notifications": []}
+
+
+async def test_a_room_keeps_its_last_messages(app: TestApp, client: httpx.AsyncClient) -> None:
+    """Two hundred of them, in order, across a crash."""
+    ann = await login(client, "ann")
+    room = app.env.CHAT_ROOM.get("lobby")
+    for number in range(1, 202):
+        await room.post("bob", f"m{number}")
+    await app.crash()
+    answer = await client.post("/rooms/lobby/messages", headers=ann, json={"text": "hello"})
+    assert answer.json() == {"id": 202}
+    messages = (await client.get("/rooms/lobby/messages", headers=ann)).json()["messages"]
+    assert [message["id"] for message in messages] == list(range(3, 203))
+    latest = await client.get("/rooms/lobby/messages", headers=ann, params={"after": 201})
+    assert latest.json() == {"messages": [{"id": 202, "author": "ann", "text": "hello"}]}
+    assert (await client.get("/rooms/lobby/messages", headers=ann, params={"after": "x"})).status_code == 400
+
+
+async def test_the_units_that_do_not_run_yet_are_told(app: TestApp) -> None:
+    """Bucket, queue and observers parse, and are listed as waiting."""
+    waiting = {unit.name for unit in app.application.manifest.not_running_yet()}
+    assert waiting == {"documents", "email-jobs", "document-processor", "email-sender"}
