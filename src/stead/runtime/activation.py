@@ -130,11 +130,14 @@ class Activation:
                 return
         waiting = self.mailbox.waiting
         if len(waiting) >= self.actor_class.mailbox_events_max:
-            delivery.release(None, Overloaded(f"{self.actor} has {len(waiting)} events waiting; try again later", RETRY_AFTER_S))
+            delivery.release(None, self._overloaded(len(waiting)))
             return
         delivery.waiting_at = self
         waiting.append(delivery)
         self._pump()
+
+    def _overloaded(self, waiting: int) -> Overloaded:
+        return Overloaded(f"{self.actor} has {waiting} events waiting; try again later", RETRY_AFTER_S)
 
     async def leave(self) -> None:
         """Give the actor up: drop the instance, close its SQL and release the claim. Only when it is idle."""
@@ -379,6 +382,8 @@ class Activation:
             )
         elif len(outer.layers) > 1:
             delivery.release(None, Invalid(f"a call came back to {self.actor} while its storage.transaction() is open"))
+        elif len(outer.inner) >= self.actor_class.mailbox_events_max:
+            delivery.release(None, self._overloaded(len(outer.inner)))
         else:
             outer.inner.append(delivery)
             if outer.inner_idle is None:
@@ -507,6 +512,8 @@ class Activation:
         self._forget()
         self.reset(error)
         gate.lose(error)
+        if self.is_idle:
+            self._home.idle(self)
 
     def _forget(self) -> None:
         self._epoch = 0
