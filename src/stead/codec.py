@@ -32,6 +32,8 @@ DEPTH_MAX = 64  # nested containers; a cycle ends here as well
 _TUPLE, _SET, _FROZENSET, _BIGINT, _DATETIME, _DATE, _TIME, _TIMEDELTA, _DECIMAL, _UUID, _PAIRS = range(1, 12)
 _INT_MIN, _INT_MAX = -(1 << 63), (1 << 64) - 1  # what MessagePack itself can hold
 
+# What the constructors of the extension types raise for a payload that `encode` never makes.
+_MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, AttributeError)
 _SCALARS = frozenset({type(None), bool, float, str, bytes})  # sent as they are
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -52,7 +54,7 @@ def decode(data: bytes) -> Any:
     """The value that `encode` made `data` from. Raises `Invalid` for bytes that are not of its making."""
     try:
         return _unpack(data)
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError, ArithmeticError) as exc:
+    except (*_MALFORMED, msgspec.MsgspecError, RecursionError) as exc:
         raise Invalid(f"these bytes are no encoded value: {exc}") from exc
 
 
@@ -123,12 +125,10 @@ _WIRE: dict[type, Callable[[Any, int], object]] = {
 
 
 def _wire(value: object, depth: int) -> Any:
-    handler = _WIRE.get(type(value))
-    if handler is None:
-        return _wire_other(value, depth)
     if depth > DEPTH_MAX:
         raise Invalid(f"a value may nest {DEPTH_MAX} deep at most, and must not contain itself")
-    return handler(value, depth)
+    handler = _WIRE.get(type(value))
+    return _wire_other(value, depth) if handler is None else handler(value, depth)
 
 
 def _wire_other(value: Any, depth: int) -> Any:
@@ -136,11 +136,11 @@ def _wire_other(value: Any, depth: int) -> Any:
     if isinstance(value, Enum):
         return _wire(value.value, depth + 1)
     if isinstance(value, msgspec.Struct):
-        fields = msgspec.structs.asdict(value)
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _wire_struct(value, depth)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     elif callable(getattr(type(value), "model_dump", None)):
-        fields = value.model_dump()
+        fields = value.model_dump(by_alias=True)  # the names that it validates by
     else:
         for plain in type(value).__mro__[1:]:
             if plain in _WIRE:
@@ -151,6 +151,16 @@ def _wire_other(value: Any, depth: int) -> Any:
             "msgspec.Struct or a pydantic model"
         )
     return {name: _wire(item, depth + 1) for name, item in fields.items()}
+
+
+def _wire_struct(value: msgspec.Struct, depth: int) -> object:
+    """As msgspec reads it back: with the names and the tag that the class asks for, or as a list."""
+    config = value.__struct_config__
+    items = [_wire(getattr(value, name), depth + 1) for name in value.__struct_fields__]
+    if config.array_like:
+        return items if config.tag is None else [config.tag, *items]
+    fields = dict(zip(value.__struct_encode_fields__, items, strict=True))
+    return fields if config.tag_field is None else {config.tag_field: config.tag, **fields}
 
 
 def _read_extension(code: int, data: memoryview) -> object:
