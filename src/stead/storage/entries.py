@@ -63,8 +63,9 @@ class Entries:
         self.whole = claim.entries is not None
         self.size_bytes = claim.size_bytes
         self._cache: dict[bytes, bytes | None] = dict(claim.entries) if claim.entries is not None else {}
-        self.cached_bytes = sum(len(key) + len(value or b"") for key, value in self._cache.items())
+        self.cached_bytes = sum(_weight(key, value) for key, value in self._cache.items())
         self._pinned: dict[bytes, int] = {}  # of an actor read by key: the commit that must be durable before a key may be dropped
+        self._whole_until: int | None = None  # of an actor that has grown too large: the commit after which it is read by key
 
     async def get(self, key: bytes, layers: Sequence[Layer]) -> bytes | None:
         if self.knows(key, layers):
@@ -134,50 +135,62 @@ class Entries:
             self._cache.clear()
             self._pinned.clear()
             self.cached_bytes = 0
-            self.whole = True
+            self.whole, self._whole_until = True, None
+        stays_whole = self.whole and self._whole_until is None
         for key, value in layer.writes.items():
-            self._remember(key, value)
-            if not self.whole:
+            self._forget(key)
+            if value is not None or not stays_whole:
+                self._remember(key, value)
+            if not stays_whole:
                 self._pinned[key] = seq
         self.size_bytes = size_bytes
-        if self.whole and size_bytes > WHOLE_BYTES_MAX:
-            self._read_by_key(seq)
+        if stays_whole and size_bytes > WHOLE_BYTES_MAX:
+            # Until this commit is durable the engine knows keys that are deleted here: it cannot be asked yet.
+            self._whole_until = seq
 
     def settle(self, seq: int) -> None:
         """Commits up to `seq` are durable: what they wrote may be dropped from the cache."""
+        if self._whole_until is not None and seq >= self._whole_until:
+            self.whole, self._whole_until = False, None
         if self._pinned:
             for key in [key for key, pin in self._pinned.items() if pin <= seq]:
                 del self._pinned[key]
-            self._trim()
-
-    def _read_by_key(self, seq: int) -> None:
-        """Stop holding the actor whole. Which keys are durable is not known one by one, so all wait for `seq`."""
-        self.whole = False
-        self._pinned = dict.fromkeys(self._cache, seq)
+        self._trim()
 
     async def _fetch(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         wanted = list(keys)
         found = await self._engine.read(self._actor, wanted)
         for key in wanted:
             if key not in self._pinned:  # written while the engine was asked
+                self._forget(key)
                 self._remember(key, found.get(key))
         self._trim()
         return found
 
     def _remember(self, key: bytes, value: bytes | None) -> None:
-        old = self._cache.pop(key, None)
-        if old is not None:
-            self.cached_bytes -= len(key) + len(old)
-        if value is not None:
-            self.cached_bytes += len(key) + len(value)
-        if value is not None or not self.whole:
-            self._cache[key] = value
+        self._cache[key] = value
+        self.cached_bytes += _weight(key, value)
+
+    def _forget(self, key: bytes) -> None:
+        if key in self._cache:
+            self.cached_bytes -= _weight(key, self._cache.pop(key))
 
     def _trim(self) -> None:
-        if self.whole or self.cached_bytes <= CACHE_BYTES_MAX:
+        """Drop what was remembered first until the cache is within its bound. What is pinned stays."""
+        excess_bytes = self.cached_bytes - CACHE_BYTES_MAX
+        if self.whole or excess_bytes <= 0:
             return
-        for key in [key for key in self._cache if key not in self._pinned]:  # oldest first
-            self._remember(key, None)
-            del self._cache[key]
-            if self.cached_bytes <= CACHE_BYTES_MAX:
-                return
+        dropped = []
+        for key, value in self._cache.items():
+            if key not in self._pinned:
+                dropped.append(key)
+                excess_bytes -= _weight(key, value)
+                if excess_bytes <= 0:
+                    break
+        for key in dropped:
+            self._forget(key)
+
+
+def _weight(key: bytes, value: bytes | None) -> int:
+    """What an entry counts in the cache; that a key does not exist is remembered, and counts, too."""
+    return len(key) + len(value or b"")
