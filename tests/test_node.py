@@ -13,7 +13,7 @@ from stead.clock import SystemClock
 from stead.errors import Invalid
 from stead.ids import Chance
 from stead.manifest import ManifestErrors
-from stead.node import Node, Operating, Settings, describe, directory, load_application
+from stead.node import LoadFailed, Node, Operating, Settings, describe, directory, load_application
 from stead.storage.memory import MemoryEngine
 
 MANIFEST = """application "shop" {
@@ -93,6 +93,17 @@ def test_a_secret_without_value_stops_the_start(shop: Path) -> None:
         with pytest.raises(ManifestErrors, match="secret KEY has no value") as caught:
             make_node(shop, {})
         assert caught.value.line == 3 and "KEY=" in caught.value.hint
+
+    asyncio.run(run())
+
+
+def test_a_service_that_cannot_be_made_is_told_with_its_line(shop: Path) -> None:
+    """An exception in `__init__` is the application's failure, as one while it is imported."""
+    (shop / "app.py").write_text(APP + "    def __init__(self): raise OSError('no such database')\n")
+
+    async def run() -> None:
+        with pytest.raises(LoadFailed, match=r"(?s)no such database.*app\.py"):
+            make_node(shop, {"KEY": "k"})
 
     asyncio.run(run())
 

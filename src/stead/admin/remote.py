@@ -27,6 +27,15 @@ class RemoteOperator:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
+    async def is_there(self) -> bool:
+        """Whether this server answers at the address: after a crash it may be nobody's by now, or another server's."""
+        try:
+            return (await self._client.get("stats")).status_code == 200
+        except httpx.ConnectError:
+            return False
+        except httpx.HTTPError as exc:
+            raise _unreachable(exc) from exc
+
     async def list_actors(self, unit: str | None, prefix: str, cursor: str, limit: int) -> ActorsPage:
         query = {"prefix": prefix, "cursor": cursor, "limit": str(limit)} | ({"unit": unit} if unit else {})
         return _read(await self._ask("GET", "actors", query), ActorsPage)

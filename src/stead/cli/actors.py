@@ -131,8 +131,9 @@ async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
     address = find_server(data)
     if address is not None:
         async with remote_operator(address) as remote:
-            yield remote
-        return
+            if await remote.is_there():
+                yield remote
+                return
     clock = SystemClock()
     engine = SqliteEngine.open(data, clock, read_only=not writes)
     try:

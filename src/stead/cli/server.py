@@ -28,7 +28,7 @@ from stead.ids import Chance
 from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.sqlite import SqliteEngine
 
-HEADER_BYTES_MAX = 64 * 1024  # of one request
+HEADER_BYTES_MAX = 128 * 1024  # of one request, and one read more; the gateway has a lower limit and a better answer
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it never meets one that just closed
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches what listens everywhere
 
@@ -40,7 +40,7 @@ class BoundedHttp(HttpToolsProtocol):
     _in_head = False
 
     def on_message_begin(self) -> None:
-        self._in_head = True
+        self._in_head, self._head_bytes = True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
@@ -48,9 +48,10 @@ class BoundedHttp(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if self._in_head else 0
-        if self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
+        if self._in_head and self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
             self.send_400_response(f"The request's header is over {HEADER_BYTES_MAX} bytes.")
 
 

@@ -28,9 +28,9 @@ def import_module(name: str, directory: Path) -> ModuleType:
     except ModuleNotFoundError as exc:
         if exc.name is not None and (name == exc.name or name.startswith(exc.name + ".")):
             raise Invalid(f"there is no module {name!r} in {directory}") from exc
-        raise LoadFailed(name, exc, directory) from exc
+        raise LoadFailed(f"importing {name!r}", exc, directory) from exc
     except (Exception, SystemExit) as exc:  # the application's code runs here: it may raise anything
-        raise LoadFailed(name, exc, directory) from exc
+        raise LoadFailed(f"importing {name!r}", exc, directory) from exc
     return module
 
 

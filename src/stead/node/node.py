@@ -10,12 +10,14 @@ from starlette.types import ASGIApp
 
 from stead.api import Env
 from stead.clock import Clock
+from stead.errors import SteadError
 from stead.events import Event
 from stead.gateway import Directory, Gateway, OnRequest, Operations, Site
 from stead.gateway import Limits as RequestLimits
 from stead.ids import ActorId, Chance
 from stead.node.application import LoadedApplication
 from stead.node.settings import Settings
+from stead.node.traces import LoadFailed
 from stead.node.variables import application_variables, service_variables
 from stead.runtime import Limits, Runtime
 from stead.storage.contract import Engine
@@ -34,7 +36,7 @@ class Operating:
 class Node:
     """A running application. Make it in a running loop, then `start`; `close` leaves the engine open.
 
-    Raises `ManifestErrors` for a variable of the manifest that has no value.
+    Raises `ManifestErrors` for a variable of the manifest that has no value, `LoadFailed` if a service cannot be made.
     """
 
     def __init__(
@@ -48,16 +50,22 @@ class Node:
     ) -> None:
         environ = operating.environ or {}
         self._is_ready = False
-        self._runtime = Runtime(
-            actors=application.actors,
-            services=application.services,
-            engine=engine,
-            clock=clock,
-            chance=chance,
-            variables=application_variables(application.manifest, environ),
-            service_variables=service_variables(application.manifest, environ),
-            limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
-        )
+        variables = application_variables(application.manifest, environ)
+        try:
+            self._runtime = Runtime(
+                actors=application.actors,
+                services=application.services,
+                engine=engine,
+                clock=clock,
+                chance=chance,
+                variables=variables,
+                service_variables=service_variables(application.manifest, environ),
+                limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
+            )
+        except SteadError:
+            raise
+        except Exception as exc:  # a service's own __init__ runs here
+            raise LoadFailed("making the services", exc, application.directory) from exc
         self.gateway = Gateway(
             self._runtime.deliver,
             directory(application, settings),

@@ -14,12 +14,12 @@ _Frame = tuple[str, str, str, str]
 
 
 class LoadFailed(SteadError):
-    """The application's code raised while it was imported. The message shows where."""
+    """The application's code raised while it was imported or prepared. The message shows where."""
 
     status = 400
 
-    def __init__(self, module: str, cause: BaseException, directory: Path) -> None:
-        super().__init__(f"importing {module!r} failed\n{describe(cause, directory)}")
+    def __init__(self, what: str, cause: BaseException, directory: Path) -> None:
+        super().__init__(f"{what} failed\n{describe(cause, directory)}")
 
 
 def describe(error: BaseException, directory: Path) -> str:

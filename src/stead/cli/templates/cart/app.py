@@ -10,7 +10,7 @@ CART_LIFETIME = timedelta(hours=24)
 
 class ShoppingCart(Actor):
     async def add_item(self, product_id: str, quantity: int = 1) -> int:
-        items = await self.storage.get("items", [])
+        items: list[dict[str, Any]] = await self.storage.get("items", [])
         items.append({"product_id": product_id, "quantity": quantity})
         await self.storage.put("items", items)
         await self.storage.set_alarm(CART_LIFETIME)
