@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from stead.errors import Ambiguous, AppError, Invalid, Unavailable
 from stead.events import Call, Fetch
 from stead.runtime.responses import InvalidResponse, collect, make_request, to_response
 from stead.runtime.services import ServiceRunner
+from stead.runtime.tasks import Tasks
 
 T = TypeVar("T")
 
@@ -513,6 +515,13 @@ def test_a_handler_that_is_no_application_is_refused() -> None:
         ServiceRunner("web", 7, Bindings())  # type: ignore[arg-type]
 
 
+@asynccontextmanager
+async def owned() -> AsyncIterator[Tasks]:
+    tasks = Tasks()
+    yield tasks
+    await tasks.close()
+
+
 def test_the_lifespan_of_a_mounted_application_runs() -> None:
     """Startup and shutdown run once each, with the bindings, and what startup keeps is each request's state."""
     log: list[str] = []
@@ -530,7 +539,7 @@ def test_the_lifespan_of_a_mounted_application_runs() -> None:
     async def work() -> bytes:
         runner = ServiceRunner("web", app, Bindings("web"))
         event = fetch_event("GET", "/")
-        async with asyncio.TaskGroup() as tasks:
+        async with owned() as tasks:
             await runner.start(tasks)
             response = await collect(await runner.fetch(event), event)
             await runner.close()
@@ -547,7 +556,7 @@ def test_an_application_without_lifespan_starts() -> None:
         assert scope["type"] == "http"
 
     async def work() -> None:
-        async with asyncio.TaskGroup() as tasks:
+        async with owned() as tasks:
             for service in (app, Shop):
                 runner = ServiceRunner("web", service, Bindings())
                 await runner.start(tasks)
@@ -565,7 +574,7 @@ def test_a_failed_startup_is_told() -> None:
         raise RuntimeError("no database")
 
     async def work() -> str:
-        async with asyncio.TaskGroup() as tasks:
+        async with owned() as tasks:
             with pytest.raises(AppError) as caught:
                 await ServiceRunner("web", app, Bindings()).start(tasks)
         return str(caught.value)

@@ -68,8 +68,9 @@ class Dispatcher:
         activation = self.activations.get(target.text)
         if activation is None:
             actor_class = self._classes.get(target.unit)
-            if actor_class is None or self.closed:
-                reply.set_exception(_refusal(target, self.closed))
+            refused = self.closed and caller is None  # what a running turn asks for still runs
+            if actor_class is None or refused:
+                reply.set_exception(_refusal(target, refused))
                 return
             activation = self.activations[target.text] = Activation(target, actor_class, self)
         actor_class = activation.actor_class
@@ -116,8 +117,8 @@ class Dispatcher:
         del self.activations[activation.actor.text]
         self.tasks.start(activation.leave())
 
-    async def close(self, grace_s: float) -> None:
-        """Let running turns end for `grace_s` seconds, commit what they wrote, and stop."""
+    async def drain(self, grace_s: float) -> None:
+        """Take no more events from outside, let turns end for `grace_s` seconds, and commit what they wrote."""
         self.closed = True
         self.scheduler.close()
         deadline_s = self._loop.time() + grace_s
@@ -126,7 +127,6 @@ class Dispatcher:
         self._cut_off(Unavailable("the node is stopping; the turn was rolled back, try again"))
         while not self.committer.is_idle:
             await sleep(_QUIET_POLL_S)
-        await self.abandon()
 
     async def abandon(self) -> None:
         """Stop at once, as a crash would: what is not committed is lost."""
@@ -159,5 +159,5 @@ def _is_shared(event: Event, actor_class: ActorClass) -> bool:
     return isinstance(event, Fetch) and actor_class.fetch_reads
 
 
-def _refusal(target: ActorId, closed: bool) -> Exception:
-    return Unavailable("the node is stopping; try again") if closed else Invalid(f"there is no actor unit {target.unit!r}")
+def _refusal(target: ActorId, stopping: bool) -> Exception:
+    return Unavailable("the node is stopping; try again") if stopping else Invalid(f"there is no actor unit {target.unit!r}")

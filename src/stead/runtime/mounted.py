@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from stead.api import CURRENT_ENV, Env, Response
 from stead.errors import AppError
 from stead.events import Fetch
+from stead.runtime.tasks import Tasks
 
 _log = logging.getLogger("stead.mounted")
 _ASGI = {"version": "3.0", "spec_version": "2.0"}
@@ -59,9 +60,9 @@ class Lifespan:
         self._asked = 0
         self._problem: str | None = None
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
+    async def start(self, tasks: Tasks) -> None:
         """Run the application's startup in a task of `tasks`. Raises `AppError` with its message when it says that it failed."""
-        tasks.create_task(self._run(), name=f"lifespan of {self._name}")
+        tasks.start(self._run())
         await self._ready.wait()
         self._raise("start")
 

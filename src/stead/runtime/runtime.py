@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -61,30 +60,23 @@ class Runtime:
         for unit, service in services.items():
             env = self.env.with_variables(service_variables.get(unit, {}))
             self._dispatcher.services[unit] = ServiceRunner(unit, service, env)
-        self._lifespans: asyncio.TaskGroup | None = None
 
     async def start(self) -> None:
         """Start mounted applications and alarms."""
-        self._lifespans = await asyncio.TaskGroup().__aenter__()
         for runner in self._dispatcher.services.values():
-            await runner.start(self._lifespans)
+            await runner.start(self._dispatcher.tasks)
         self._dispatcher.scheduler.start()
 
     async def close(self) -> None:
         """Finish turns, commit, and stop every task. The engine stays open."""
-        await self._dispatcher.close(self._limits.stop_grace_s)
-        await self._close_services()
+        await self._dispatcher.drain(self._limits.stop_grace_s)
+        for runner in self._dispatcher.services.values():
+            await runner.close()
+        await self._dispatcher.abandon()
 
     async def abandon(self) -> None:
         """Stop at once, as a crash would: what is not committed is lost."""
         await self._dispatcher.abandon()
-        await self._close_services()
-
-    async def _close_services(self) -> None:
-        for runner in self._dispatcher.services.values():
-            await runner.close()
-        if self._lifespans is not None:
-            await self._lifespans.__aexit__(None, None, None)
 
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
         """The one door: hand an event to an actor, or to a service by name."""

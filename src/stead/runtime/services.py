@@ -6,7 +6,6 @@ while a response that it streams is being sent.
 
 from __future__ import annotations
 
-import asyncio
 from typing import cast
 
 from starlette.types import ASGIApp
@@ -19,6 +18,7 @@ from stead.runtime.methods import find_method, method_table
 from stead.runtime.mounted import AsgiResponse, Lifespan
 from stead.runtime.responses import is_whole, make_request, to_response
 from stead.runtime.routes import Handler, Match, Routes, check_handler
+from stead.runtime.tasks import Tasks
 
 
 class ServiceRunner:
@@ -34,7 +34,7 @@ class ServiceRunner:
         self.fetch = self._runner.fetch
         self.call = self._runner.call
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
+    async def start(self, tasks: Tasks) -> None:
         """Start a mounted application; `tasks` owns its lifespan until `close`. Raises `AppError` when it fails to start."""
         await self._runner.start(tasks)
 
@@ -63,7 +63,7 @@ class _ClassRunner:
         finally:
             CURRENT_ENV.reset(token)
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
+    async def start(self, tasks: Tasks) -> None:
         return
 
     async def close(self) -> None:
@@ -111,7 +111,7 @@ class _AppRunner:
         self._env = env
         self._lifespan: Lifespan | None = None
 
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
+    async def start(self, tasks: Tasks) -> None:
         lifespan = Lifespan(self._app, self._env, self._name)
         await lifespan.start(tasks)
         self._lifespan = lifespan
