@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
     from stead.testing.sabotage import SABOTAGES, sabotage
+    from stead.testing.seeds import SEEDS, check, find
 
 __all__ = [
     "SABOTAGES",
+    "SEEDS",
     "FaultEngine",
     "HeldCommits",
     "Refused",
@@ -23,13 +25,16 @@ __all__ = [
     "Stuck",
     "TestApp",
     "VirtualClock",
+    "check",
     "current_clock",
+    "find",
     "run",
     "sabotage",
 ]
 
 _PLACES = {
     "SABOTAGES": "sabotage",
+    "SEEDS": "seeds",
     "FaultEngine": "faults",
     "HeldCommits": "faults",
     "Refused": "loop",
@@ -37,7 +42,9 @@ _PLACES = {
     "Stuck": "loop",
     "TestApp": "app",
     "VirtualClock": "loop",
+    "check": "seeds",
     "current_clock": "loop",
+    "find": "seeds",
     "run": "loop",
     "sabotage": "sabotage",
 }

@@ -95,7 +95,7 @@ def _manifest(request: pytest.FixtureRequest) -> Path:
     place = request.path.parent
     marked = _marked(request.node, "manifest")
     if marked is not None:
-        return place / marked
+        return place / str(marked)
     for directory in (place, *place.parents):
         for name in _MANIFESTS:
             if (directory / name).is_file():

@@ -1,0 +1,250 @@
+"""`TestApp`: a whole application in memory, with the faults of the world at hand.
+
+It is the real node (runtime, gateway, bindings) over a `FaultEngine` and the virtual clock of the running `SeededLoop`. `env` and
+`client` are the world outside: they outlive a crash, as a browser outlives a server, and whoever was waiting for an answer when it
+came gets `Ambiguous`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx
+from starlette.types import ASGIApp
+
+from stead.api import Actor, Env, Service
+from stead.clock import sleep
+from stead.errors import Ambiguous, Invalid
+from stead.events import Event
+from stead.ids import ActorId, Chance
+from stead.manifest import Application, Visibility, schema
+from stead.node import LoadedApplication, Node, Operating, Settings, load_application
+from stead.node.variables import application_variables
+from stead.runtime.classes import ActorClass
+from stead.runtime.env import Bindings, binding_name
+from stead.runtime.methods import method_table
+from stead.runtime.stubs import ActorNamespace, ServiceStub, Stub
+from stead.runtime.turn import Turn
+from stead.storage.contract import ActorRow
+from stead.storage.memory import MemoryEngine, MemoryStore
+from stead.testing.faults import FaultEngine, HeldCommits
+from stead.testing.loop import SeededLoop, VirtualClock, current_clock
+
+BASE_URL = "http://localhost"
+EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
+_EVICT_POLL_S = 0.001
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class World:
+    """What a `TestApp` runs in: the variables its manifest asks for, and how slow its disk is."""
+
+    environ: Mapping[str, str] | None = None
+    commit_s: float = 0.0  # a commit takes up to this much virtual time
+
+
+class TestApp:
+    """`async with TestApp("stead.manifest", seed=7) as app:`; the path is that of a manifest or of its directory.
+
+    It must run on a `SeededLoop` (`stead.testing.run`, or the fixtures of the pytest plugin). Without a seed it takes the loop's.
+    """
+
+    __test__ = False  # pytest would take it for a class of tests
+
+    def __init__(self, application: str | Path | LoadedApplication, *, seed: int | None = None, world: World = World()) -> None:
+        self.application = application if isinstance(application, LoadedApplication) else load_application(Path(application))
+        self._seed = seed
+        self._world = world
+        self.store = MemoryStore()  # what is on the disk
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        actors: Mapping[str, type[Actor]] | None = None,
+        services: Mapping[str, type[Service] | ASGIApp] | None = None,
+        seed: int | None = None,
+        world: World = World(),
+    ) -> Self:
+        """An application without a manifest, from its classes by the names of their units. Every service is public."""
+        return cls(_application(actors or {}, services or {}), seed=seed, world=world)
+
+    async def __aenter__(self) -> Self:
+        self.clock: VirtualClock = current_clock()
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SeededLoop)
+        self.seed = loop.seed if self._seed is None else self._seed
+        self._chance, self._disk_chance = Chance(self.seed), Chance(~self.seed)
+        self._process = await self._start()
+        self.env: Env = self._bindings()
+        self.client = httpx.AsyncClient(transport=_Transport(self), base_url=BASE_URL)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop as `stead serve` does; at once if the block raised."""
+        await self.client.aclose()
+        if error is not None:
+            await self._process.die()
+        else:
+            await self._process.close()
+
+    async def evict(self, actor: Stub | ActorId) -> None:
+        """Drop an actor from memory as soon as it is idle. Raises `Invalid` if it never is."""
+        actor_id = actor.id if isinstance(actor, Stub) else actor
+        until_s = self.clock.elapsed_s() + EVICT_WAIT_S
+        while not self._process.node.evict(actor_id):
+            if self.clock.elapsed_s() > until_s:
+                raise Invalid(f"{actor_id} is still busy after {EVICT_WAIT_S:g} s; are its commits held, or does it spawn work?")
+            await sleep(_EVICT_POLL_S)
+
+    async def crash(self) -> None:
+        """Lose everything that is not committed, and start again from what is.
+
+        Who waits for an answer gets `Ambiguous`. A commit under way is lost or durable, as the seed decides.
+        """
+        await self._process.die()
+        self._process = await self._start()
+
+    def hold_commits(self) -> HeldCommits:
+        """Make commits wait until the end of the `with` block, or until `release`. A crash ends it too."""
+        return self._process.engine.hold_commits()
+
+    def fail_next_commit(self) -> None:
+        """Make the next commit fail as on a full disk; what shares its flush fails with it."""
+        self._process.engine.fail_next_commit()
+
+    def stats(self) -> dict[str, int]:
+        """Counts since the start or the last crash, and what is in memory now."""
+        return self._process.node.stats()
+
+    async def _start(self) -> _Process:
+        engine = FaultEngine(MemoryEngine(self.store), self._disk_chance, self._world.commit_s)
+        operating = Operating(environ=self._world.environ)
+        node = Node(self.application, engine, Settings(), self.clock, self._chance, operating)
+        await node.start()
+        return _Process(node, engine)
+
+    def _bindings(self) -> Bindings:
+        env, door = Bindings(), _Door(self)
+        for name, value in application_variables(self.application.manifest, self._world.environ or {}).items():
+            env.bind(name, value)
+        for unit, cls in self.application.actors.items():
+            env.bind(binding_name(unit), ActorNamespace(ActorClass(unit, cls), door, door, self._chance), cls)
+        for unit, service in self.application.services.items():
+            served = service if isinstance(service, type) and issubclass(service, Service) else None
+            methods = {} if served is None else method_table(served, Service)
+            env.bind(binding_name(unit), ServiceStub(unit, methods, door), served)
+        return env
+
+
+class _Process:
+    """One life of the node, and who outside waits for its answers."""
+
+    def __init__(self, node: Node, engine: FaultEngine) -> None:
+        self.node = node
+        self.engine = engine
+        self._replies: set[asyncio.Future[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def deliver(self, target: ActorId, event: Event, reply: asyncio.Future[Any]) -> None:
+        """Hand an event over, and its answer to `reply`."""
+        answer = self.node.deliver(target, event)
+        assert isinstance(answer, asyncio.Future)
+        self._answer(reply, answer)
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work`, which runs inside the process, gives. Who does not wait for it leaves it running."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[T] = loop.create_future()
+        task = loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self._answer(reply, task)
+        return await reply
+
+    async def close(self) -> None:
+        self.engine.release_commits()
+        await self.node.close()
+        await self._end_tasks()
+
+    async def die(self) -> None:
+        for reply in list(self._replies):
+            if not reply.done():
+                reply.set_exception(Ambiguous("the process crashed before it answered; read the state before you try again"))
+        await self.engine.crash()
+        for task in self._tasks:
+            task.cancel()
+        await self.node.abandon()
+        await self._end_tasks()
+
+    async def _end_tasks(self) -> None:
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
+    def _answer(self, reply: asyncio.Future[Any], source: asyncio.Future[Any]) -> None:
+        self._replies.add(reply)
+        reply.add_done_callback(self._replies.discard)
+        source.add_done_callback(lambda done: _copy(done, reply))
+
+
+class _Door:
+    """The one door as seen from outside: it leads into whichever process lives now."""
+
+    def __init__(self, app: TestApp) -> None:
+        self._app = app
+
+    def forward(self, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn | None) -> None:
+        self._app._process.deliver(target, event, reply)
+
+    async def serve(self, service: str, event: Event) -> Any:
+        process = self._app._process
+        return await process.run(_await(process.node.deliver(service, event)))
+
+    async def actors(self, unit: str | None = None, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[ActorRow]:
+        return await self._app._process.engine.actors(unit, prefix=prefix, after=after, limit=limit)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    """Requests go straight into the gateway of the living process."""
+
+    def __init__(self, app: TestApp) -> None:
+        self._app = app
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        process = self._app._process
+        return await process.run(httpx.ASGITransport(process.node.gateway).handle_async_request(request))
+
+
+async def _await(answer: Any) -> Any:
+    return await answer
+
+
+def _copy(source: asyncio.Future[Any], reply: asyncio.Future[Any]) -> None:
+    if source.cancelled():
+        reply.cancel()
+        return
+    error = source.exception()
+    if reply.done():
+        return
+    if error is None:
+        reply.set_result(source.result())
+    else:
+        reply.set_exception(error)
+
+
+def _application(actors: Mapping[str, type[Actor]], services: Mapping[str, type[Service] | ASGIApp]) -> LoadedApplication:
+    manifest = Application(
+        name="test",
+        actors=tuple(schema.Actor(name=name) for name in actors),
+        services=tuple(schema.Service(name=name, visibility=Visibility.PUBLIC, cname=name) for name in services),
+    )
+    return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services))
