@@ -1,7 +1,7 @@
 """The server that `stead dev` runs: a process that serves the application as it is now, and is replaced on every save.
 
 It inherits the listening socket, so no connection is refused while it is replaced, and one end of a pipe, its lifeline: when the
-other end closes, it stops. So it never outlives its parent, however that ends.
+other end closes, it stops as at SIGTERM. So it never outlives its parent, however that ends.
 """
 
 from __future__ import annotations

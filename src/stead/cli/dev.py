@@ -1,7 +1,7 @@
 """`stead dev`: an application, served and reloaded on every save.
 
-The parent holds the socket and watches files; it never imports the application. A child (`cli.child`) serves. A child is told to
-stop by closing its lifeline and is killed if it does not, so code that hangs cannot keep the next version from running.
+The parent holds the socket and watches files; it never imports the application. A child (`cli.child`) serves. It is told to stop by
+SIGTERM, which also ends an import, and is killed if it does not, so code that hangs cannot keep the next version from running.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from stead.cli.listening import listen
 from stead.cli.options import with_settings
 from stead.node import Settings, manifest_path
 
-SHUTDOWN_TIMEOUT_S = 3  # for requests under way at a reload or the end: who waits is a developer
+SHUTDOWN_TIMEOUT_S = 2  # for requests under way at a reload or the end: who waits is a developer
 KILL_AFTER_S = 2 * SHUTDOWN_TIMEOUT_S + 1  # requests, then turns, then the files
 SOURCE_SUFFIXES = (".py", ".manifest", ".sql", ".html", ".jinja", ".j2", ".toml", ".yaml", ".yml", ".json")
 GATHER_MS = 200  # saves that come together are one reload
-# Until it serves, a child leaves Ctrl-C to its parent: an interrupted import would print a traceback.
+# A child leaves Ctrl-C to its parent from its first line on: an interrupted import would print a traceback.
 _BOOT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from stead.cli.child import main; main()"
 
 
@@ -54,6 +54,8 @@ class Child:
         if not self.is_told:
             self.is_told = True
             os.close(self._lifeline)
+            if self.process.returncode is None:
+                self.process.terminate()
         try:
             await asyncio.wait_for(self.process.wait(), KILL_AFTER_S)
         except TimeoutError:

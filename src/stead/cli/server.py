@@ -128,7 +128,10 @@ class Serving:
 
 @contextmanager
 def _stopping(stop: Callable[[], None], lifeline: int | None) -> Iterator[None]:
-    """Call `stop` at the first signal; leave the process at once at the second, even where the loop is blocked."""
+    """Call `stop` at the first signal; leave the process at once at the second, even where the loop is blocked.
+
+    A process with a lifeline leaves SIGINT to its parent, which gets it from the terminal as well.
+    """
     loop = asyncio.get_running_loop()
     received: list[int] = []
 
@@ -142,7 +145,8 @@ def _stopping(stop: Callable[[], None], lifeline: int | None) -> Iterator[None]:
         loop.remove_reader(lifeline_end)
         stop()
 
-    previous: dict[int, Any] = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGTERM] if lifeline is not None else [signal.SIGINT, signal.SIGTERM]
+    previous: dict[int, Any] = {number: signal.signal(number, on_signal) for number in numbers}
     lifeline_end = -1 if lifeline is None else lifeline
     if lifeline is not None:
         loop.add_reader(lifeline_end, on_lifeline)
