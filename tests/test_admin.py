@@ -44,6 +44,9 @@ class Box(Actor):
     async def row(self, text: str) -> None:
         await self.sql.execute("CREATE TABLE IF NOT EXISTS notes (text)")
         await self.sql.execute("INSERT INTO notes VALUES (?)", text)
+    async def both(self, number: int) -> None:
+        await self.row(str(number))
+        await self.storage.put("rows", number)
     async def value(self, key: str):
         return await self.storage.get(key)
     async def wait(self) -> None:
@@ -185,6 +188,32 @@ def test_an_export_is_a_normal_database(with_operator: Callable[[Work], None]) -
             assert database.execute("SELECT json_extract(value, '$.payload.a') FROM stead_alarms").fetchone() == (1,)
         database.close()
         assert sum(told) > 2500 * 100
+
+    with_operator(work)
+
+
+def test_an_export_shows_one_moment(with_operator: Callable[[Work], None]) -> None:
+    """Of an actor that goes on writing, SQL and keys in the file are of the same commit, or the export is refused."""
+
+    async def work(node: Node, operator: Operator, tmp_path: Path) -> None:
+        box = node.env.BOX.get("a")
+        written = 0
+
+        def write(size_bytes: int) -> None:
+            """A commit between two reads of the export, for the first three of them."""
+            nonlocal written
+            if written < 3:
+                written += 1
+                tasks.create_task(box.both(written + 1))
+
+        await box.fill(5000)  # so that keys are read long after SQL pages
+        await box.both(1)
+        async with asyncio.TaskGroup() as tasks:
+            await operator.export(named_id("box", "a"), tmp_path / "a.sqlite", write)
+        database = sqlite3.connect(tmp_path / "a.sqlite")
+        (rows,) = database.execute("SELECT count(*) FROM notes").fetchone()
+        assert database.execute("SELECT value FROM stead_keys WHERE key = 'rows'").fetchone() == (str(rows),)
+        database.close()
 
     with_operator(work)
 

@@ -14,11 +14,11 @@ import json
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -75,17 +75,27 @@ class _Handlers:
         return _answer({"deleted": actor.text})
 
     async def export(self, request: Request) -> Response:
+        actor = _actor(request)
         directory = Path(mkdtemp(prefix="stead-export-"))
-        path = directory / "actor.sqlite"
         try:
-            await self._operator.export(_actor(request), path, lambda size_bytes: None)
-        except SteadError:
-            directory.rmdir()
+            await self._operator.export(actor, directory / "actor.sqlite", lambda size_bytes: None)
+        except BaseException:
+            rmtree(directory)
             raise
-        return FileResponse(path, media_type="application/vnd.sqlite3", background=BackgroundTask(_remove, path))
+        return _Download(directory / "actor.sqlite", media_type="application/vnd.sqlite3")
 
     async def stats(self, request: Request) -> Response:
         return _answer(self._stats())
+
+
+class _Download(FileResponse):
+    """A file that is removed with its directory once it is sent, or nobody wants it any more."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            rmtree(Path(self.path).parent)
 
 
 def _application(handlers: _Handlers) -> Starlette:
@@ -103,11 +113,6 @@ def _application(handlers: _Handlers) -> Starlette:
 
 def _actor(request: Request) -> ActorId:
     return parse_id(request.query_params.get("id", ""))
-
-
-def _remove(path: Path) -> None:
-    path.unlink()
-    path.parent.rmdir()
 
 
 def _is_this_machine(host: str) -> bool:

@@ -7,7 +7,8 @@ commit. The file is written under another name and takes its own when it is comp
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import apsw
@@ -32,23 +33,31 @@ _TABLES = (("stead_keys", "key", USER), ("stead_attributes", "name", ATTRIBUTE),
 
 async def export_actor(engine: Engine, actor: ActorId, path: Path, progress: Progress = lambda size_bytes: None) -> None:
     """Write `actor` to the new file `path`. Raises `Invalid` if there is such a file or no such actor."""
+    with new_file(path) as partial:
+        for _ in range(READS_MAX):
+            before = await find_row(engine, actor)
+            try:
+                await _write(engine, actor, partial, progress)
+            except apsw.Error as exc:
+                raise SteadError(f"{actor} cannot be exported to {path}: {exc}") from exc
+            if (await find_row(engine, actor)).seq == before.seq:
+                return
+        raise Unavailable(f"{actor} commits faster than it can be read; try again when it is quieter")
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `path` when the block ends well. Raises `Invalid` if `path` exists or cannot be written."""
     if path.exists():
         raise Invalid(f"{path} exists, and an export never overwrites; choose another name or remove it")
     partial = path.with_name(path.name + ".partial")
     try:
-        for _ in range(READS_MAX):
-            before = await find_row(engine, actor)
-            await _write(engine, actor, partial, progress)
-            if (await find_row(engine, actor)).seq == before.seq:
-                partial.rename(path)
-                return
+        yield partial
+        partial.rename(path)
     except OSError as exc:
         raise Invalid(f"{path} cannot be written: {exc.strerror or exc}") from exc
-    except apsw.Error as exc:
-        raise SteadError(f"{actor} cannot be exported to {path}: {exc}") from exc
     finally:
         partial.unlink(missing_ok=True)
-    raise Unavailable(f"{actor} commits faster than it can be read; try again when it is quieter")
 
 
 async def _write(engine: Engine, actor: ActorId, path: Path, progress: Progress) -> None:

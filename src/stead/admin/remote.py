@@ -12,7 +12,7 @@ import msgspec
 
 from stead.admin.address import ServerAddress
 from stead.admin.api import PREFIX
-from stead.admin.export import Progress
+from stead.admin.export import Progress, new_file
 from stead.admin.views import ActorsPage, ActorView
 from stead.errors import Invalid, SteadError, Unavailable
 from stead.ids import ActorId
@@ -50,25 +50,21 @@ class RemoteOperator:
         return _read(await self._ask("GET", "stats", {}), dict[str, int])
 
     async def export(self, actor: ActorId, path: Path, progress: Progress) -> None:
-        if path.exists():
-            raise Invalid(f"{path} exists, and an export never overwrites; choose another name or remove it")
-        partial = path.with_name(path.name + ".partial")
-        try:
-            async with self._client.stream("GET", "export", params={"id": actor.text}) as response:
-                if response.status_code != 200:
-                    await response.aread()
-                    raise _failure(response)
-                with partial.open("wb") as file:
-                    async for chunk in response.aiter_bytes():
-                        file.write(chunk)
-                        progress(len(chunk))
-            partial.rename(path)
-        except httpx.HTTPError as exc:
-            raise _unreachable(exc) from exc
-        except OSError as exc:
-            raise Invalid(f"{path} cannot be written: {exc.strerror or exc}") from exc
-        finally:
-            partial.unlink(missing_ok=True)
+        with new_file(path) as partial:
+            try:
+                await self._download(actor, partial, progress)
+            except httpx.HTTPError as exc:
+                raise _unreachable(exc) from exc
+
+    async def _download(self, actor: ActorId, path: Path, progress: Progress) -> None:
+        async with self._client.stream("GET", "export", params={"id": actor.text}) as response:
+            if response.status_code != 200:
+                await response.aread()
+                raise _failure(response)
+            with path.open("wb") as file:
+                async for chunk in response.aiter_bytes():
+                    file.write(chunk)
+                    progress(len(chunk))
 
     async def _ask(self, method: str, path: str, query: dict[str, str]) -> httpx.Response:
         try:

@@ -58,10 +58,11 @@ def _find(unit: schema.Reachable, module: ModuleType, directory: Path, base: typ
     if unit.handler is not None:
         return _named(unit, unit.handler, directory)
     own = {name: value for name, value in vars(module).items() if _is_subclass(value, base) and not name.startswith("_")}
-    folded = {name.lower(): value for name, value in own.items()}
-    for name in class_names(unit):
-        if name.lower() in folded:
-            return folded[name.lower()]
+    folded = {name.lower(): value for name, value in own.items()}  # the unit "chatroom" may be the class ChatRoom
+    for names, spelled in ((own, class_names(unit)), (folded, map(str.lower, class_names(unit)))):
+        for name in spelled:
+            if name in names:
+                return names[name]
     candidates = set(own.values())
     if len(candidates) == 1:
         return candidates.pop()
