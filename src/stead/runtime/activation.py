@@ -174,19 +174,23 @@ class Activation:
         while following is not None:
             following.task = task
             if not await self._deliver(following):
-                break
+                break  # who broke the turn went on; by now the actor may even have left memory
             self.mailbox.end()
             following = self._take()
             if self.mailbox.waiting:
                 self._pump()
-        if self.is_idle:
-            self._home.idle(self)
+        else:
+            if self.is_idle:
+                self._home.idle(self)
         self._home.tasks.end_worker(task)
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
     async def _deliver(self, delivery: Delivery) -> bool:
         """Run an event to its end and hand its answer to the gate. False if the turn was broken: then who broke it went on."""
+        if self._instance is None and not self.mailbox.exclusive:  # a reset came after it was taken to run beside others
+            self.mailbox.waiting.appendleft(delivery)
+            return True
         event = delivery.event
         try:
             await self._prepare(delivery)
@@ -222,7 +226,7 @@ class Activation:
         """Load the actor and make its instance where needed."""
         if self._entries is None:
             await self._load()
-        if self._stale:
+        if self._stale and self.mailbox.exclusive:
             self._drop_instance()
         if self._instance is None and not isinstance(delivery.event, AlarmFailed):
             await self._construct(delivery)
@@ -245,7 +249,8 @@ class Activation:
             try:
                 await self._execute(self._turn(delivery.beforehand()), instance.object.on_start())
             except RAISED:
-                self._drop_instance()
+                if self._instance is instance:
+                    self._drop_instance()
                 raise
 
     async def _execute(self, turn: Turn, work: Coroutine[Any, Any, T]) -> T:
@@ -319,7 +324,7 @@ class Activation:
         if not wrote:
             return
         self._stale = True
-        if attributes is not None and len(self.running) > 1:  # the outer turn of a nested one goes on with this instance
+        if attributes is not None:  # the outer turn of a nested one, or reads beside this one, go on with this instance
             attributes.reload(await self._stored_attributes(()))
 
     def _note(self, turn: Turn, error: BaseException) -> None:
@@ -351,7 +356,6 @@ class Activation:
         self._answer(turn.delivery, None, error)
         if outer is None:
             self.mailbox.end()
-            self._drop_instance()
             self._pump()
             if self.is_idle:
                 self._home.idle(self)
@@ -385,6 +389,7 @@ class Activation:
         elif len(outer.inner) >= self.actor_class.mailbox_events_max:
             delivery.release(None, self._overloaded(len(outer.inner)))
         else:
+            delivery.waiting_in = outer
             outer.inner.append(delivery)
             if outer.inner_idle is None:
                 outer.inner_idle = asyncio.get_running_loop().create_future()
@@ -533,6 +538,8 @@ def _waits_for(turn: Turn) -> list[Turn]:
     for call in turn.calls:
         if call.turn is not None:
             waits.append(call.turn)
-        else:
-            waits.extend(call.waiting_at.running.values() if call.waiting_at is not None else ())
+        elif call.waiting_in is not None:
+            waits.extend(() if call.waiting_in.inner_turn is None else (call.waiting_in.inner_turn,))
+        elif call.waiting_at is not None:
+            waits.extend(call.waiting_at.running.values())
     return waits

@@ -52,6 +52,7 @@ class Context:
         entered: asyncio.Future[Turn] = loop.create_future()
         left: asyncio.Future[None] = loop.create_future()
         reply: asyncio.Future[None] = loop.create_future()
+        reply.add_done_callback(_retrieve)  # who leaves by an error of its own does not ask for the reply
         self._host.accept(Delivery(Entry(entered, left), reply))
         try:
             either: list[asyncio.Future[Any]] = [entered, reply]
@@ -64,7 +65,6 @@ class Context:
             left.cancel()
             if entered.done():
                 await asyncio.wait({reply})
-                reply.exception()  # the block's own error is the one to raise
             raise
         finally:
             CURRENT.set(None)
@@ -78,3 +78,8 @@ class Context:
 
     def check_write(self, what: str) -> None:
         self._host.current(f"setting {what!r}").check(f"setting {what!r}", writes=True)
+
+
+def _retrieve(reply: asyncio.Future[None]) -> None:
+    if not reply.cancelled():
+        reply.exception()

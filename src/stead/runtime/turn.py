@@ -41,7 +41,7 @@ class AlarmFailed:
 class Delivery:
     """An event on its way through a mailbox, and the future that its sender waits on."""
 
-    __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at")
+    __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at", "waiting_in")
 
     def __init__(
         self, event: Call | Fetch | AlarmDue | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False
@@ -50,6 +50,7 @@ class Delivery:
         self.reply = reply
         self.shared = shared  # may run beside others that are
         self.waiting_at: Activation | None = None
+        self.waiting_in: Turn | None = None  # the turn that it came back to
         self.task: asyncio.Task[None] | None = None  # that runs it
         self.turn: Turn | None = None  # once it runs
 
