@@ -1,0 +1,80 @@
+"""`stead` with a planted bug: `python sabotaged.py BUG serve DIR …`. The kill loop must find each; the product knows none of them.
+
+early   a turn is answered before its commit reaches the disk
+torn    a batch is written row by row instead of in one transaction
+twice   every now and then an event is delivered a second time, as a careless retry would
+"""
+
+from __future__ import annotations
+
+import sys
+from asyncio import Future
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+import apsw
+
+from stead.cli import main
+from stead.clock import sleep
+from stead.events import Event as Deliverable
+from stead.ids import ActorId
+from stead.runtime.dispatcher import Dispatcher
+from stead.runtime.tasks import Tasks
+from stead.runtime.turn import Turn
+from stead.storage.contract import Commit
+from stead.storage.sqlite import SqliteEngine
+from stead.storage.sqlite.writer import PUT_ENTRIES, Change
+
+LATE_S = 0.05  # how long after its answer a commit of `early` is written
+ROW_PAUSE_S = 0.002  # between the rows of `torn`: the kill comes between two of them
+EVENTS_PER_REPEAT = 50
+
+
+def plant_early() -> None:
+    commit = SqliteEngine.commit
+    tasks: list[Tasks] = []
+
+    async def write_late(engine: SqliteEngine, batch: Sequence[Commit]) -> None:
+        await sleep(LATE_S)
+        await commit(engine, batch)
+
+    async def acknowledge(engine: SqliteEngine, batch: Sequence[Commit]) -> Sequence[bool]:
+        if not tasks:
+            tasks.append(Tasks())
+        tasks[0].start(write_late(engine, batch))
+        return [True] * len(batch)
+
+    SqliteEngine.commit = acknowledge  # type: ignore[assignment]
+
+
+def plant_torn() -> None:
+    def write(change: Change, connection: apsw.Connection) -> None:
+        change.statements[PUT_ENTRIES] += change._heads
+        for statement, rows in change.statements.items():
+            for row in rows:
+                statement.execute(connection, [row])
+                Event().wait(ROW_PAUSE_S)
+
+    Change.write = write  # type: ignore[assignment]
+
+
+def plant_twice() -> None:
+    forward = Dispatcher.forward
+    events = 0
+
+    def forward_again(self: Dispatcher, target: ActorId, event: Deliverable, reply: Future[Any], caller: Turn | None) -> None:
+        nonlocal events
+        events += 1
+        forward(self, target, event, reply, caller)
+        if events % EVENTS_PER_REPEAT == 0:
+            forward(self, target, event, self._loop.create_future(), None)
+
+    Dispatcher.forward = forward_again  # type: ignore[method-assign]
+
+
+BUGS = {"early": plant_early, "torn": plant_torn, "twice": plant_twice}
+
+if __name__ == "__main__":
+    BUGS[sys.argv.pop(1)]()
+    main()
