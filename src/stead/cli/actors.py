@@ -14,10 +14,9 @@ import msgspec
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Table
 
 from stead.admin import LIST_ACTORS_MAX, ActorLine, ActorView, EngineOperator, Operator, ValueLine, find_server, remote_operator
-from stead.cli.console import CommandFailed, Commands, err, out, print_json
+from stead.cli.console import CommandFailed, Commands, err, new_table, out, print_json, print_table
 from stead.cli.options import Json
 from stead.clock import SystemClock
 from stead.ids import ActorId, parse_id
@@ -48,14 +47,13 @@ def list_actors(
     if json:
         print_json({"actors": [msgspec.to_builtins(line) for line in lines], "cursor": following})
         return
-    table = Table(box=None, pad_edge=False)
-    for column in ("actor", "bytes", "commits", "created (UTC)", "last active (UTC)"):
-        table.add_column(column, justify="right" if column in {"bytes", "commits"} else "left", overflow="fold")
+    table = new_table("actor", "bytes", "commits", "created (UTC)", "last active (UTC)")
+    table.columns[1].justify = table.columns[2].justify = "right"
     for line in lines:
         table.add_row(
             escape(line.id), f"{line.size_bytes:,}", f"{line.commits:,}", _moment(line.created_ms), _moment(line.active_ms)
         )
-    out.print(table)
+    print_table(table)
     if following is not None:
         err.print(f"there are more: --all shows them, --cursor {escape(repr(following))} goes on", style="dim")
 
@@ -175,12 +173,12 @@ def _progress(*columns: Any) -> Progress:
 def _print_values(title: str, values: list[ValueLine]) -> None:
     if not values:
         return
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table = new_table(title=title)
     for value in values:
         text = str(value.value) if value.cut else msgspec.json.encode(value.value).decode()
         shown = text[:VALUE_CHARS_SHOWN] + "…" if value.cut or len(text) > VALUE_CHARS_SHOWN else text
         table.add_row(escape(value.name or '""'), escape(shown), f"{value.size_bytes:,} bytes")
-    out.print(table)
+    print_table(table)
 
 
 def _print_sql(view: ActorView) -> None:

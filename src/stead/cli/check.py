@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from stead.cli.console import out, print_json
+from stead.cli.console import new_table, out, print_json, print_table
 from stead.cli.options import Json, Place
 from stead.errors import ManifestError, SteadError
 from stead.manifest import ManifestErrors, Reachable, Unit
@@ -28,17 +28,17 @@ def check(place: Place = Path(), json: Json = False) -> None:
         units = [unit_json(unit, application) for unit in application.manifest.units]
         print_json({"ok": True, "application": application.manifest.name, "units": units})
         return
-    out.print(units_table(application))
+    print_table(units_table(application))
+    if application.manifest.not_running_yet():
+        out.print("\nnot running yet: this release reads these units, and does not run them")
 
 
 def units_table(application: LoadedApplication) -> Table:
     """Every unit, what stands behind it, and whether this release runs it."""
-    table = Table(title=f"application {application.manifest.name}", title_justify="left", box=None, pad_edge=False)
-    for column in ("kind", "unit", "binding", "class", ""):
-        table.add_column(column)
+    table = new_table("kind", "unit", "binding", "class", "", title=f"application {application.manifest.name}")
     waiting = application.manifest.not_running_yet()
     for unit in application.manifest.units:
-        state = "not running yet: this release reads it but does not run it" if unit in waiting else ""
+        state = "not running yet" if unit in waiting else ""
         table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), state)
     return table
 

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from stead.cli.check import class_label
-from stead.cli.console import err, out, print_failure
+from stead.cli.console import err, new_table, out, print_failure, print_table
 from stead.cli.logs import log_to_console
 from stead.cli.server import Serving
 from stead.errors import Invalid, ManifestError, SteadError
@@ -67,7 +67,7 @@ def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> N
         if job.is_again:
             out.print("[green]reloaded[/]")
         else:
-            out.print(addresses_table(application, settings, url))
+            print_table(addresses_table(application, settings, url))
             out.print(f"\nready {url}, data in {escape(str(settings.data))}; every save reloads, Ctrl-C ends\n", style="green")
 
     def report(method: str, host: str, path: str, status: int, duration_s: float, error: Exception | None) -> None:
@@ -88,9 +88,7 @@ def addresses_table(application: LoadedApplication, settings: Settings, url: str
     """Every unit with its class, and for a service that is public its addresses."""
     sites = directory(application, settings)
     port = url.rpartition(":")[2]
-    table = Table(title=f"application {application.manifest.name}", title_justify="left", box=None, pad_edge=False)
-    for column in ("kind", "unit", "class", "address"):
-        table.add_column(column, overflow="fold")
+    table = new_table("kind", "unit", "class", "address", title=f"application {application.manifest.name}")
     waiting = application.manifest.not_running_yet()
     for unit in application.manifest.units:
         hosts = [

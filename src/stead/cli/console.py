@@ -12,11 +12,13 @@ from typing import Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 from typer.core import TyperGroup
 
 from stead.errors import SteadError
 from stead.manifest import ManifestErrors
 
+PIPE_COLUMNS = 1_000  # an id may have as many bytes
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -47,6 +49,20 @@ def print_failure(failure: SteadError) -> None:
         err.print(f"[bold red]error:[/] {escape(line)}")
         if hint:
             err.print(f"[dim]{escape(hint)}[/]")
+
+
+def new_table(*columns: str, title: str | None = None) -> Table:
+    """A plain table in which nothing is cut off."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, show_header=bool(columns))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """As wide as the terminal, or as needed where there is none: what reads a pipe does not want lines broken."""
+    console = out if out.is_terminal else Console(width=PIPE_COLUMNS, highlight=False)
+    console.print(table)
 
 
 def print_json(value: object) -> None:
