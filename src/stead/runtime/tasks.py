@@ -38,7 +38,7 @@ class Tasks:
     async def close(self) -> None:
         """Cancel what still runs and wait until it has ended."""
         own = asyncio.current_task()
-        while tasks := [task for task in self._tasks if task is not own]:
+        while tasks := [task for task in self._tasks if task is not own and not task.done()]:  # a worker may end before it begins
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
