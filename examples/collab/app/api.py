@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from stead import HTTPException, Request, Response, Service, route
+from stead import HTTPException, Request, Response, Service, SteadError, route
 
 from .auth import Auth, Session
 from .chat import ChatRoom
 from .documents import Document
 from .notifications import Notifications
 
+USER = re.compile(r"\w[\w.@-]{0,63}")  # it names actors and stands in what others read
+
 
 class Api(Service):
     @route("POST", "/login")
     async def login(self, request: Request) -> dict[str, Any]:
         match await request.json():
-            case {"user": str(user), "password": str(password)} if user:
+            case {"user": str(user), "password": str(password)} if USER.fullmatch(user):
                 token, expires_at = await self.env.service(Auth).login(user, password)
                 return {"token": token, "user": user, "expires_at": expires_at}
-        raise HTTPException(400, 'send {"user": "ann", "password": "…"}')
+        raise HTTPException(400, 'send {"user": "ann", "password": "…"}; a user is 1 to 64 letters, digits, _ . @ -')
 
     @route("GET", "/me")
     async def whoami(self, request: Request) -> dict[str, Any]:
@@ -85,7 +88,10 @@ class Api(Service):
         document = self.env.actor(Document).get(name)
         version = await document.save(user, text, based_on)
         others = [author for author in await document.authors() if author != user]
-        await self.env.service(Notifications).notify(others, f"{user} saved version {version} of {name}")
+        try:
+            await self.env.service(Notifications).notify(others, f"{user} saved version {version} of {name}")
+        except SteadError as error:
+            self.env.logger.warn("not everybody heard of a new version", document=name, version=version, error=str(error))
         return {"version": version}
 
     async def _session(self, request: Request) -> Session:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -52,6 +53,13 @@ async def test_a_wrong_password_is_refused(client: httpx.AsyncClient) -> None:
     """401 for a wrong one, 400 for none."""
     assert (await client.post("/login", json={"user": "ann", "password": "sesame"})).status_code == 401
     assert (await client.post("/login", json={"user": "ann"})).status_code == 400
+
+
+@pytest.mark.parametrize("user", ["", "a" * 65, "a/b", "a\0b", "\ud800", 7])
+async def test_a_user_has_a_name_that_can_be_shown(client: httpx.AsyncClient, user: object) -> None:
+    """Anything else is refused before a session is made."""
+    body = json.dumps({"user": user, "password": "open sesame"})
+    assert (await client.post("/login", content=body)).status_code == 400
 
 
 async def test_private_services_have_no_address(client: httpx.AsyncClient) -> None:
