@@ -266,7 +266,7 @@ class Activation:
             if turn.reads:
                 self._check_read(turn)
             else:
-                await self.seal(turn)
+                await self.seal(turn, ends=True)
             return value
         except RAISED as exc:
             if turn.over:
@@ -286,7 +286,7 @@ class Activation:
         if attributes is not None and attributes.have_changed():
             raise Invalid(f"a method marked @reads changed a durable attribute of {self.actor}; remove @reads")
 
-    async def seal(self, turn: Turn) -> None:
+    async def seal(self, turn: Turn, *, ends: bool = False) -> None:
         """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
         if turn.reads:
             self._check_read(turn)
@@ -298,14 +298,16 @@ class Activation:
         if self._attributes is not None:
             self._attributes.collect(layer)
         self.sql.commit(turn)
+        held_back = Layer() if ends else turn.hold_back()
         if not layer:
+            turn.layers = [held_back]
             return
         entries = self.entries
         size_bytes = await entries.size_after(layer)
         if size_bytes > ACTOR_BYTES_MAX:
             raise Invalid(f"{self.actor} would have {size_bytes:,} bytes; the limit is {ACTOR_BYTES_MAX:,}")
         turn.check("a commit")
-        turn.layers = [Layer()]
+        turn.layers = [held_back]
         turn.saved, turn.sql_sealed = True, False
         gate = self.gate
         gate.submitted += 1

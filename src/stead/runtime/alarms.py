@@ -1,6 +1,7 @@
 """An actor's alarms: rows among its entries, so they commit with the turn that sets them, and an index that the engine keeps.
 
-A run begins by taking the row out, or by moving a recurring one to its next occurrence; that commits with what the handler wrote.
+A run begins by taking the row out, or by moving a recurring one to its next occurrence; that is part of the turn's last commit, and
+of none that the handler makes on its way by calling out.
 A run that fails rolls back, which puts the row back, and a turn of its own counts the failure and sets the next attempt. So the
 process may die anywhere: the row is there until a run has been committed.
 """
@@ -23,7 +24,7 @@ from stead.logic.recurrence import EVERY_MS_MIN, next_cron_ms, next_every_ms
 from stead.logic.retry import RETRIES_MAX, retry_delay_ms
 from stead.runtime.turn import Turn
 from stead.storage.contract import KEY_BYTES_MAX
-from stead.storage.entries import ALARM, Entries, range_end
+from stead.storage.entries import ALARM, Entries, Layer, range_end
 
 ERROR_CHARS_MAX = 500  # of the last error kept with an alarm
 
@@ -112,13 +113,15 @@ class ActorAlarms:
         now_ms = self._clock.now_ms()
         if row is None or row.dead or row.due_ms > now_ms:
             return None
-        self._write(turn, event.name, _next(row, now_ms))
+        following = _next(row, now_ms)
+        self._write(turn, event.name, following)
+        self._put(turn.final, event.name, following)
         return AlarmInfo(event.name, datetime.fromtimestamp(row.scheduled_ms / 1000, UTC), codec.decode(row.payload), row.failures)
 
     async def fail(self, turn: Turn, event: AlarmDue, error: BaseException) -> None:
         """Count a failed run: try again later, or declare the alarm dead."""
         row = await self._row(turn, event.name)
-        if row is None or row.dead:
+        if row is None or row.dead or row.due_ms > self._clock.now_ms():  # the run had set another in its place
             return
         row.failures += 1
         row.error = f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
@@ -134,8 +137,11 @@ class ActorAlarms:
         return None if data is None else _decode(data)
 
     def _write(self, turn: Turn, name: str, row: AlarmRow | None) -> None:
-        turn.layer.writes[_key(name)] = None if row is None else _encode(row)
-        turn.layer.alarms[name] = None if row is None or row.dead else row.due_ms
+        self._put(turn.layer, name, row)
+
+    def _put(self, layer: Layer, name: str, row: AlarmRow | None) -> None:
+        layer.writes[_key(name)] = None if row is None else _encode(row)
+        layer.alarms[name] = None if row is None or row.dead else row.due_ms
 
 
 def _key(name: str) -> bytes:

@@ -20,6 +20,7 @@ from stead.storage.contract import AlarmRow, Commit, Engine
 
 POLL_S = 10.0  # how late an alarm may be after the wall clock jumped forward
 UNDER_WAY_MAX = 512  # alarms delivered and not answered
+LOOK_MAX = 10_000  # alarms read at a time, and the most that are remembered as paused
 PAUSE_S = 1.0  # before an alarm whose delivery failed, or an engine that did, is tried again
 
 Deliver = Callable[[ActorId, AlarmDue], asyncio.Future[None]]
@@ -79,26 +80,37 @@ class AlarmScheduler:
     async def _look(self) -> None:
         """Deliver what is due, and set the timer for what is not."""
         delay_s = PAUSE_S
+        now_ms = self._clock.now_ms()
         try:
-            rows = await self._engine.due(self._clock.now_ms(), UNDER_WAY_MAX + len(self._under_way))
-            for row in rows:
-                self._begin(row)
-            next_ms = await self._engine.next_due_ms()
-            if next_ms is None:
-                delay_s = POLL_S
-            elif not rows:
-                delay_s = (next_ms - self._clock.now_ms()) / 1000
+            # What is under way or paused stands first in the index until it has run: it must not hide what comes after.
+            limit = min(UNDER_WAY_MAX + len(self._under_way) + len(self._paused), LOOK_MAX)
+            rows = await self._engine.due(now_ms + int(PAUSE_S * 1000), limit)
+            self._begin_all([row for row in rows if row.due_ms <= now_ms])
+            soon_ms = next((row.due_ms for row in rows if row.due_ms > now_ms), None)
+            if soon_ms is not None:  # before the next look
+                delay_s = (soon_ms - self._clock.now_ms()) / 1000
+            if not rows:
+                next_ms = await self._engine.next_due_ms()
+                delay_s = POLL_S if next_ms is None else (next_ms - self._clock.now_ms()) / 1000
         except EngineFailed as exc:
             log.error("alarms cannot be read and wait: %s", exc)
         self._looking = False
         self._wake_in(0 if self._again else delay_s)
         self._again = False
 
+    def _begin_all(self, rows: list[AlarmRow]) -> None:
+        """Begin what may, and what has failed before after the rest."""
+        now_s = self._loop.time()
+        paused = self._paused
+        self._paused = {key: paused[key] for key in map(_key, rows) if key in paused}  # the others are gone
+        for row in [row for row in rows if _key(row) not in paused]:
+            self._begin(row)
+        for row in [row for row in rows if paused.get(_key(row), now_s + 1) <= now_s]:
+            self._begin(row)
+
     def _begin(self, row: AlarmRow) -> None:
-        key = (row.actor.text, row.name)
+        key = _key(row)
         if key in self._under_way or len(self._under_way) >= UNDER_WAY_MAX:
-            return
-        if self._paused.get(key, 0) > self._loop.time():
             return
         self._paused.pop(key, None)
         self._under_way.add(key)
@@ -113,3 +125,7 @@ class AlarmScheduler:
             self._wake_in(PAUSE_S)
         elif len(self._under_way) >= UNDER_WAY_MAX - 1:
             self._wake_in(0)  # others wait for a place
+
+
+def _key(row: AlarmRow) -> tuple[str, str]:
+    return row.actor.text, row.name

@@ -79,6 +79,7 @@ class Turn:
         "calls",
         "deadline_s",
         "delivery",
+        "final",
         "inner",
         "inner_idle",
         "inner_task",
@@ -98,6 +99,7 @@ class Turn:
         self.delivery = delivery
         self.reads = reads
         self.layers = [Layer()]  # the turn's own writes, then those of each open transaction()
+        self.final = Layer()  # of these, what only the turn's last commit may carry
         self.over = False
         self.broken: SteadError | None = None  # why it was ended from outside
         self.saved = False  # part of it is already committed: it called out or synced
@@ -117,6 +119,15 @@ class Turn:
     @property
     def layer(self) -> Layer:
         return self.layers[-1]
+
+    def hold_back(self) -> Layer:
+        """Take what only the last commit may carry out of the writes, unless the turn wrote something else there since."""
+        layer, held = self.layers[0], Layer()
+        for (key, value), (name, due_ms) in zip(self.final.writes.items(), self.final.alarms.items(), strict=True):
+            if key in layer.writes and layer.writes[key] == value:
+                held.writes[key], held.alarms[name] = value, due_ms
+                del layer.writes[key], layer.alarms[name]
+        return held
 
     def check(self, what: str, *, writes: bool = False) -> None:
         """Raise unless the turn may still do `what`."""
