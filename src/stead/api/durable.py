@@ -7,6 +7,7 @@ value's encoding with the stored one, so a change inside a list or dict is notic
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, TypeVar, cast, overload
 
 from stead.errors import Invalid
@@ -23,13 +24,16 @@ def durable(*, factory: Callable[[], T]) -> T: ...
 def durable(default: Any = _MISSING, *, factory: Callable[[], Any] | None = None) -> Any:
     """Declare a durable attribute of an actor: `value: int = durable(0)`, `items: list[str] = durable(factory=list)`.
 
-    Its annotation is the type it is read back as. A mutable default must be a `factory`, so that no two actors share it.
+    Its annotation is the type it is read back as. A list, dict or set must be a `factory`; no two actors share a default.
     """
     if (default is _MISSING) == (factory is None):
         raise Invalid("durable() takes either a default or factory=…")
     if isinstance(default, list | dict | set):
         raise Invalid(f"durable({default!r}) would be one object for all actors; write durable(factory={type(default).__name__})")
-    return DurableField(factory if factory is not None else lambda: default)
+    if factory is None:
+        # A copy for each actor; of what cannot change it is the same object.
+        return DurableField(lambda: deepcopy(default))
+    return DurableField(factory)
 
 
 class DurableField:

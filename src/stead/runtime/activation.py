@@ -98,7 +98,6 @@ class Activation:
             "storage": self.storage,
             "sql": self.sql,
             "alarms": self.alarms,
-            "ctx": Context(self, home.tasks),
         }
 
     # -- what the node asks ------------------------------------------------------------------------------------------------------
@@ -243,7 +242,8 @@ class Activation:
         self.size_bytes = ACTIVATION_BYTES + (0 if entries is None else entries.cached_bytes) + self.sql.memory_bytes
 
     async def _construct(self, delivery: Delivery) -> None:
-        instance = Instance(self.actor_class, self._members, await self._stored_attributes(()))
+        members = {**self._members, "ctx": Context(self, self._home.tasks)}
+        instance = Instance(self.actor_class, members, await self._stored_attributes(()))
         self._instance = instance
         if self.actor_class.starts:
             try:

@@ -26,7 +26,7 @@ class Host(Protocol):
 
 
 class Context:
-    """The implementation of `stead.ActorContext`."""
+    """The implementation of `stead.ActorContext`, one for each instance."""
 
     def __init__(self, host: Host, tasks: Tasks) -> None:
         self._host = host
@@ -53,7 +53,7 @@ class Context:
         left: asyncio.Future[None] = loop.create_future()
         reply: asyncio.Future[None] = loop.create_future()
         reply.add_done_callback(_retrieve)  # who leaves by an error of its own does not ask for the reply
-        self._host.accept(Delivery(Entry(entered, left), reply))
+        self._host.accept(Delivery(Entry(self, entered, left), reply))
         try:
             either: list[asyncio.Future[Any]] = [entered, reply]
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

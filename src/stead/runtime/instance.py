@@ -7,6 +7,7 @@ from typing import Any
 
 from stead import codec
 from stead.api import Actor, HTTPException, Response
+from stead.errors import Aborted
 from stead.events import AlarmDue, Call, Fetch
 from stead.runtime.alarms import ActorAlarms
 from stead.runtime.attributes import Attributes
@@ -53,7 +54,9 @@ class Instance:
                 return await self.fetch(event)
             case AlarmDue() as event:
                 return await self.run_alarm(event, turn, alarms)
-            case Entry(entered=entered, left=left):
+            case Entry(context=context, entered=entered, left=left):
+                if context is not self.object.ctx:  # what the block would change in memory is not this instance's
+                    raise Aborted("the instance that began this work was dropped after a failed turn; spawn the work anew")
                 if not entered.done():
                     entered.set_result(turn)
                 return await left

@@ -115,13 +115,15 @@ class ActorStorage:
     async def _transaction(self) -> AsyncIterator[None]:
         turn = await self._host.writable("storage.transaction()")
         self._host.begin(turn)
-        keep = False
+        depth = len(turn.layers)
         try:
             yield
-            keep = True
-        finally:
             if not turn.over:
-                await self._host.end(turn, keep=keep)
+                await self._host.end(turn, keep=True)
+        except BaseException:
+            if not turn.over and len(turn.layers) == depth:
+                await self._host.end(turn, keep=False)
+            raise
 
     async def set_alarm(self, when: When) -> None:
         await self._host.alarms.set(DEFAULT_ALARM, when)
@@ -135,6 +137,8 @@ class ActorStorage:
 
 
 def _bound(key: str) -> bytes:
+    if not isinstance(key, str):
+        raise Invalid(f"a key must be str, got {type(key).__name__}")
     try:
         return USER + key.encode()
     except UnicodeEncodeError as exc:
@@ -142,8 +146,6 @@ def _bound(key: str) -> bytes:
 
 
 def _key(key: str) -> bytes:
-    if not isinstance(key, str):
-        raise Invalid(f"a key must be str, got {type(key).__name__}")
     data = _bound(key)
     if len(data) > KEY_BYTES_MAX:
         raise Invalid(f"a key may have {KEY_BYTES_MAX - 1:,} bytes in UTF-8, this one has {len(data) - 1:,}")

@@ -21,10 +21,11 @@ CURRENT: ContextVar[Turn | None] = ContextVar("stead_turn", default=None)
 class Entry:
     """The event behind `ctx.turn()`: the turn's work is a block of code that runs elsewhere between `entered` and `left`."""
 
-    __slots__ = ("chain", "entered", "left")
+    __slots__ = ("chain", "context", "entered", "left")
 
-    def __init__(self, entered: asyncio.Future[Turn], left: asyncio.Future[None]) -> None:
+    def __init__(self, context: object, entered: asyncio.Future[Turn], left: asyncio.Future[None]) -> None:
         self.chain: Chain = ()
+        self.context = context  # the `ctx` of the instance that the block belongs to
         self.entered, self.left = entered, left
 
 
