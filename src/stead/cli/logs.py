@@ -1,8 +1,13 @@
-"""Log lines on standard error, with errors of application code told by the application's own lines first."""
+"""Log lines on standard error, with errors of application code told by the application's own lines first.
+
+A line that cannot be written (a full disk, a pipe that nobody reads any more) is lost, and nothing else is.
+"""
 
 from __future__ import annotations
 
 import logging
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rich.markup import escape
@@ -22,9 +27,13 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = _STYLES.get(record.levelno, "dim")
-        err.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
-        if record.exc_info and record.exc_info[1] is not None:
-            err.print(escape(describe(record.exc_info[1], self._directory)))
+        with err.capture() as lines:  # rich keeps what it could not write, without bound, and exits on a broken pipe
+            err.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
+            if record.exc_info and record.exc_info[1] is not None:
+                err.print(escape(describe(record.exc_info[1], self._directory)))
+        with suppress(OSError):
+            sys.stderr.write(lines.get())
+            sys.stderr.flush()
 
 
 def log_to_console(directory: Path) -> None:

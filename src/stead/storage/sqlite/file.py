@@ -75,9 +75,10 @@ class DatabaseFile:
             raise damaged(self.path, f"it has {size_bytes:,} bytes of {expected:,}")
 
     def open_writer(self, size_bytes_max: int | None = None) -> apsw.Connection:
-        """A connection whose commits are durable when they return."""
+        """A connection whose commits are durable when they return. Raises `EngineFailed` for a file that is not ours to write."""
         connection = apsw.Connection(str(self.path))
         connection.set_busy_timeout(BUSY_MS)
+        check_version(connection, self.path)  # before the journal mode, which is written into the file
         connection.pragma("page_size", PAGE_BYTES)
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "FULL")

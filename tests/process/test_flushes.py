@@ -1,0 +1,111 @@
+"""Flushes as the kernel sees them: few for many requests, and each before the answer that depends on it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from stead.storage.sqlite.file import FILE_NAME
+
+if TYPE_CHECKING:
+    from tests.process.conftest import Serve
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parents[2]
+COUNTER = ROOT / "examples" / "counter"
+EARLY = (str(ROOT / "tests" / "crash" / "sabotaged.py"), "early")
+CLIENTS = 64
+REQUESTS_PER_CLIENT = 40
+FLUSHES_PER_REQUEST_MAX = 0.2
+REQUESTS = 20
+
+_CALL = re.compile(r"^(?P<thread>\d+) +(?P<call>\w+)\((?P<rest>.*)$").match
+_RESUMED = re.compile(r"^(?P<thread>\d+) +<\.\.\. (?P<call>\w+) resumed>").match
+
+
+async def increment(port: int, name: int) -> None:
+    """One client at its counter, one request after the other; by hand, as a client slower than the disk leaves nothing to share."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for expected in range(1, REQUESTS_PER_CLIENT + 1):
+        writer.write(b"POST /counter/%d HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n" % name)
+        answer = await reader.readuntil(b"\r\n\r\n") + await reader.readexactly(len(str(expected)))
+        assert answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(b"\r\n\r\n%d" % expected)
+    writer.close()
+
+
+async def increment_together(port: int) -> None:
+    await asyncio.gather(*(increment(port, name) for name in range(CLIENTS)))
+
+
+def flushes(summary: str) -> int:
+    """All flushes in the table that `strace -c` prints."""
+    rows = [line.split() for line in summary.splitlines() if line.endswith(("fsync", "fdatasync"))]
+    return sum(int(row[3]) for row in rows)
+
+
+def early_answers(trace: str) -> tuple[int, int]:
+    """How many requests were answered, and how many of them before a flush of the log that began after they were read."""
+    answered = early = 0
+    is_waiting = is_flushed = False
+    flushing: dict[str, bool] = {}  # by thread: whether the flush it is in began after the request was read
+    for line in trace.splitlines():
+        if match := _RESUMED(line):
+            if match["call"] == "fdatasync" and flushing.pop(match["thread"], False):
+                is_flushed = True
+        elif match := _CALL(line):
+            call, rest = match["call"], match["rest"]
+            if call in {"read", "recvfrom", "recvmsg"} and '"POST ' in rest:
+                is_waiting, is_flushed = True, False
+                flushing.clear()
+            elif call == "fdatasync" and f"{FILE_NAME}-wal>" in rest:
+                if "<unfinished" in rest:
+                    flushing[match["thread"]] = is_waiting
+                else:
+                    is_flushed = True
+            elif call in {"write", "writev", "sendto", "sendmsg"} and '"HTTP/1.1 200' in rest:
+                assert is_waiting
+                answered += 1
+                early += not is_flushed
+                is_waiting = False
+    return answered, early
+
+
+def trace_of_one_client(serve: Serve, strace: str, tmp_path: Path, launcher: tuple[str, ...] | None) -> str:
+    output = tmp_path / "trace"
+    calls = "trace=fdatasync,fsync,read,recvfrom,recvmsg,write,writev,sendto,sendmsg"
+    tracer = (strace, "-f", "-y", "-s", "32", "-e", calls, "-o", str(output))
+    chosen = {} if launcher is None else {"launcher": launcher}
+    with serve(COUNTER, tmp_path / "data", tracer=tracer, **chosen) as server, server.client() as client:
+        for expected in range(1, REQUESTS + 1):
+            assert client.post("/counter/a").text == str(expected)
+        server.end(signal.SIGTERM)
+    return output.read_text()
+
+
+def test_many_requests_share_a_flush(serve: Serve, strace: str, tmp_path: Path) -> None:
+    """64 concurrent clients cost well under one flush per request, those of start and stop included."""
+    output = tmp_path / "summary"
+    tracer = (strace, "-f", "--seccomp-bpf", "-c", "-e", "trace=fdatasync,fsync", "-o", str(output))
+    with serve(COUNTER, tmp_path / "data", tracer=tracer) as server:
+        asyncio.run(increment_together(server.port))
+        assert server.end(signal.SIGTERM) == 0
+    count = flushes(output.read_text())
+    print(f"{count} flushes for {CLIENTS * REQUESTS_PER_CLIENT} requests of {CLIENTS} clients")
+    assert 0 < count <= CLIENTS * REQUESTS_PER_CLIENT * FLUSHES_PER_REQUEST_MAX
+
+
+def test_no_answer_leaves_before_its_flush(serve: Serve, strace: str, tmp_path: Path) -> None:
+    """Between reading a request and writing its answer the kernel has begun and ended a flush of the log."""
+    assert early_answers(trace_of_one_client(serve, strace, tmp_path, None)) == (REQUESTS, 0)
+
+
+def test_an_early_answer_is_found(serve: Serve, strace: str, tmp_path: Path) -> None:
+    """The planted bug: a server that answers before its commit does not get past the same check."""
+    answered, early = early_answers(trace_of_one_client(serve, strace, tmp_path, EARLY))
+    assert answered == REQUESTS and early > REQUESTS // 2
