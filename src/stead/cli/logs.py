@@ -8,8 +8,10 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import suppress
+from io import StringIO
 from pathlib import Path
 
+from rich.console import Console
 from rich.markup import escape
 
 from stead.cli.console import err
@@ -27,12 +29,13 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         style = _STYLES.get(record.levelno, "dim")
-        with err.capture() as lines:  # rich keeps what it could not write, without bound, and exits on a broken pipe
-            err.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
-            if record.exc_info and record.exc_info[1] is not None:
-                err.print(escape(describe(record.exc_info[1], self._directory)))
+        lines = StringIO()  # of its own, because rich keeps what it could not write, without bound, and exits on a broken pipe
+        console = Console(file=lines, force_terminal=err.is_terminal, soft_wrap=True, highlight=False)
+        console.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
+        if record.exc_info and record.exc_info[1] is not None:
+            console.print(escape(describe(record.exc_info[1], self._directory)))
         with suppress(OSError):
-            sys.stderr.write(lines.get())
+            sys.stderr.write(lines.getvalue())
             sys.stderr.flush()
 
 
