@@ -114,7 +114,7 @@ class Dispatcher:
         self.residency.forget(activation)
         if not activation.is_idle:  # it will be idle again
             return
-        del self.activations[activation.actor.text]
+        self.activations.pop(activation.actor.text, None)
         self.tasks.start(activation.leave())
 
     async def drain(self, grace_s: float) -> None:
@@ -142,6 +142,7 @@ class Dispatcher:
             while activation.mailbox.waiting:  # else the end of one turn would begin the next
                 activation.mailbox.waiting.popleft().release(None, error)
             activation.reset(error)
+        self.activations.clear()  # what comes from now on is refused
 
     def _is_quiet(self) -> bool:
         return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())
