@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from stead.testing.app import TestApp
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
-    from stead.testing.sabotage import SABOTAGES, sabotage
+    from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.seeds import SEEDS, check, find
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "current_clock",
     "find",
     "run",
-    "sabotage",
+    "sabotaged",
 ]
 
 _PLACES = {
@@ -46,7 +46,7 @@ _PLACES = {
     "current_clock": "loop",
     "find": "seeds",
     "run": "loop",
-    "sabotage": "sabotage",
+    "sabotaged": "sabotage",
 }
 
 

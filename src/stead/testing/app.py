@@ -89,6 +89,8 @@ class TestApp:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Stop as `stead serve` does; at once if the block raised."""
+        if isinstance(error, GeneratorExit):  # the loop has ended before the block did: nothing runs any more
+            return
         await self.client.aclose()
         if error is not None:
             await self._process.die()

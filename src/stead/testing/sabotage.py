@@ -1,6 +1,6 @@
 """Planted bugs: each breaks one promise of docs/promises.md on purpose, to show that the property which checks it can fail.
 
-`with sabotage("reply_before_commit"):` replaces product functions by wrong ones until the block ends. Production code knows
+`with sabotaged("reply_before_commit"):` replaces product functions by wrong ones until the block ends. Production code knows
 nothing of it. The wrong ones are bugs that someone could write: a check left out, two lines in the wrong order.
 """
 
@@ -51,7 +51,7 @@ SABOTAGES: dict[str, Plant] = {}
 
 
 @contextmanager
-def sabotage(name: str) -> Iterator[None]:
+def sabotaged(name: str) -> Iterator[None]:
     """Plant the bug `name` of `SABOTAGES` for the length of the block. Raises `Invalid` for an unknown name."""
     plant = SABOTAGES.get(name)
     if plant is None:
