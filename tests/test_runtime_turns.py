@@ -361,7 +361,7 @@ async def test_a_lost_commit_undoes_all_that_saw_it() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_schedule_breaks_an_actor_that_is_reset_at_random(seed: int) -> None:
-    """Aborts and lost commits between reads and writes: each event sees a started instance and is answered, and the sum is right."""
+    """Aborts and lost commits between reads and writes: each event sees a started instance and is answered; the sum is right."""
 
     class Shaky(Actor):
         ready = False
