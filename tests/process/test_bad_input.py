@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,6 +153,30 @@ def test_clients_that_never_finish_their_request_stop_nobody(server: Server, cli
         for number in range(1, 21):
             assert client.post("/boxes/quick", json={"text": "a"}).text == str(number)
     assert client.get("/boxes/slow/count").text == "0"
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: a\r\nx: ", b"GET /_stead/ready HTTP/1.1\r\nhost: a\r\n\r\nGET /"])
+def test_a_header_that_does_not_come_ends_the_connection(serve: Serve, boxes: Path, tmp_path: Path, sent: bytes) -> None:
+    """The first of a connection or a later one: after its time the server hangs up, however the bytes trickle."""
+    hurried = "import stead.cli.server as server; server.HEADER_S_MAX = 0.3; from stead.cli import main; main()"
+    with serve(boxes, tmp_path / "data", launcher=("-c", hurried)) as server, connect(server) as connection:
+        connection.sendall(sent)
+        connection.settimeout(0.02)
+        answer = b""
+        while True:
+            try:
+                part = connection.recv(65_536)
+            except TimeoutError:
+                if sent:
+                    with suppress(OSError):  # closed meanwhile
+                        connection.send(b"a")
+            except ConnectionResetError:
+                break
+            else:
+                answer += part
+                if not part:
+                    break
+        assert answer.count(b"HTTP/1.1 200 ") == sent.count(b"ready")
 
 
 def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server, client: httpx.Client) -> None:

@@ -29,15 +29,27 @@ from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.sqlite import SqliteEngine
 
 HEADER_BYTES_MAX = 128 * 1024  # of one request, and one read more; the gateway has a lower limit and a better answer
+HEADER_S_MAX = (
+    30.0  # from a connection's or a header's first byte to the header's end: who is slower holds a connection for nothing
+)
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it never meets one that just closed
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches what listens everywhere
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, which refuses a header without end before it fills the memory."""
+    """uvicorn's protocol, which refuses a header without end before it fills the memory, and hangs up on one that does not come."""
 
     _head_bytes = 0
     _in_head = False
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_timer = self.loop.call_later(HEADER_S_MAX, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_head_timer()
+        super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
@@ -45,14 +57,24 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        self._stop_head_timer()
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._in_head and self._head_bytes > HEADER_BYTES_MAX and not self.transport.is_closing():
+        if not self._in_head or self.transport.is_closing():
+            return
+        if self._head_bytes > HEADER_BYTES_MAX:
             self.send_400_response(f"The request's header is over {HEADER_BYTES_MAX} bytes.")
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEADER_S_MAX, self.transport.close)
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 class HttpServer(uvicorn.Server):
