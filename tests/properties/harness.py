@@ -4,7 +4,7 @@ and the world's faults as tasks."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -57,16 +57,15 @@ class Started(Generic[T]):
             raise self._error
         if self._done:
             return self._result  # type: ignore[return-value]
-        waited = self._first
+        waited, thrown = self._first, None
         while True:
             try:
                 yield waited
-            except BaseException as exc:
-                step: Callable[[], Any] = lambda exc=exc: self._coro.throw(exc)  # type: ignore[misc]
-            else:
-                step = lambda: self._coro.send(None)  # noqa: E731
+            except BaseException as exc:  # noqa: BLE001 - what the awaiting task is given is the coroutine's to handle
+                thrown = exc
             try:
-                waited = step()
+                waited = self._coro.send(None) if thrown is None else self._coro.throw(thrown)
+                thrown = None
             except StopIteration as stop:
                 return stop.value  # type: ignore[no-any-return]
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.properties.harness import Started, beset_by, failing, holding, together
 
 from stead import Actor, DurabilityLost, Invalid, Overloaded, durable
 from stead.clock import sleep
@@ -15,6 +14,7 @@ from stead.ids import Chance
 from stead.runtime.context import SPAWNED_MAX
 from stead.storage.contract import KEY_BYTES_MAX
 from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
+from tests.properties.harness import Started, beset_by, failing, holding, together
 
 FLOOD, WAITING_MAX = 120, 16
 BYTES_HEADER = 5  # what encoding adds to that many bytes

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.properties.harness import together
 
 from stead import Actor, DurabilityLost, EngineFailed, durable
 from stead.clock import sleep
@@ -17,6 +16,7 @@ from stead.node import LoadedApplication, Node, Settings
 from stead.storage.contract import Claim, Commit
 from stead.storage.memory import MemoryEngine
 from stead.testing import SABOTAGES, FaultEngine, check, current_clock, find, sabotaged
+from tests.properties.harness import together
 
 NODES, CLIENTS, OPERATIONS = 2, 3, 5
 ACTORS = ("p", "q")

@@ -6,12 +6,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from tests.properties.harness import Started, beset_by, evicting, failing, holding, together
 
 from stead import Actor, Ambiguous, SteadError, durable, reads
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
+from tests.properties.harness import Started, beset_by, evicting, failing, holding, together
 
 SENDERS, MESSAGES = 3, 5
 
@@ -30,7 +30,7 @@ class Scene:
         self.reading: Counter[str] = Counter()
 
     def room(self, listener: Actor) -> str:
-        """Where nobody may be beside a writing turn. The code of a broken turn ends beside the next one, on an instance of its own."""
+        """Where nobody may be beside a writing turn. The code of a broken turn may end beside the next, on its old instance."""
         return f"{listener.id} {id(listener)}" if self.is_undone else str(listener.id)
 
 

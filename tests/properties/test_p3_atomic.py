@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.properties.harness import Ledger, Witness, beset_by, crashing, evicting, failing, together
 
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
+from tests.properties.harness import Ledger, Witness, beset_by, crashing, evicting, failing, together
 
 CLIENTS, OPERATIONS = 3, 4
 FAILURES = ("raise", "raise", "abort", "timeout", "unstorable", "full")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.properties.harness import beset_by, crashing, evicting, failing, holding, together
 
 from stead import Actor, Ambiguous, Request, Service, SteadError, reads, route
 from stead.clock import sleep
 from stead.ids import Chance
-from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
-from stead.testing.app import World
+from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.harness import beset_by, crashing, evicting, failing, holding, together
 
 CLIENTS, OPERATIONS = 3, 4
 

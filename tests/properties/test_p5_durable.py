@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.properties.harness import Ledger, Witness, beset_by, crashing, together
 
 from stead.clock import sleep
 from stead.ids import Chance
-from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
-from stead.testing.app import World
+from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.harness import Ledger, Witness, beset_by, crashing, together
 
 LEDGERS, CLIENTS, OPERATIONS, CRASHES = 2, 3, 4, 4
 PAYLOAD_BYTES_MAX = 300

@@ -7,14 +7,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from tests.properties.harness import beset_by, crashing, evicting, failing, jumping, together
 
 from stead import Actor, AlarmInfo, Ambiguous, SteadError, durable
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.logic.retry import RETRIES_MAX
-from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
-from stead.testing.app import World
+from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.harness import beset_by, crashing, evicting, failing, jumping, together
 
 ALARMS = 4
 LATE_S = 11.0  # how late an alarm may be: the wall clock's jumps are noticed at the next look at the index

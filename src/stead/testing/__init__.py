@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stead.testing.app import TestApp
+    from stead.testing.app import TestApp, World
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
     from stead.testing.sabotage import SABOTAGES, sabotaged
@@ -25,6 +25,7 @@ __all__ = [
     "Stuck",
     "TestApp",
     "VirtualClock",
+    "World",
     "check",
     "current_clock",
     "find",
@@ -42,6 +43,7 @@ _PLACES = {
     "Stuck": "loop",
     "TestApp": "app",
     "VirtualClock": "loop",
+    "World": "app",
     "check": "seeds",
     "current_clock": "loop",
     "find": "seeds",

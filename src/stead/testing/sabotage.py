@@ -31,6 +31,7 @@ from stead.runtime.sql import ActorSql
 from stead.runtime.stubs import Outgoing
 from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import BATCH_COMMITS_MAX, Claim, Commit
+from stead.storage.entries import Layer
 from stead.storage.memory import MemoryEngine, MemoryStore
 
 Wrong = Callable[[Any], Any]
@@ -119,8 +120,9 @@ def two_turns_at_once(right: Any) -> Any:
     """The next event starts while one runs."""
 
     def take(self: Mailbox, *, alone: bool) -> Delivery | None:
-        if not self.waiting or (alone and self.active):
-            return None
+        if alone or not self.waiting:
+            taken: Delivery | None = right(self, alone=alone)
+            return taken
         self.active += 1
         return self.waiting.popleft()
 
@@ -292,6 +294,7 @@ def alarm_settled_before_run(right: Any) -> Any:
 
     async def begin(self: ActorAlarms, turn: Turn, event: AlarmDue) -> Any:
         info = await right(self, turn, event)
+        turn.final = Layer()
         await turn.activation.seal(turn)
         return info
 
