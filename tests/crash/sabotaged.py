@@ -52,7 +52,7 @@ def plant_torn() -> None:
     def write(change: Change, connection: apsw.Connection) -> None:
         change.statements[PUT_ENTRIES] += change._heads
         for statement, rows in change.statements.items():
-            for row in rows:
+            for row in sorted(rows, key=lambda row: str(row[1:2])):  # by key: all actors of the batch are half written meanwhile
                 statement.execute(connection, [row])
                 Event().wait(ROW_PAUSE_S)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,12 +36,12 @@ def test_what_was_acknowledged_survives_kill_9() -> None:
     [
         ("early", "carts", "is lost"),
         ("early", "counters", "went back"),
-        ("torn", "ledgers", "is torn"),
+        ("torn", "ledgers", "is torn|was answered with 503"),
         ("twice", "carts", "times"),
     ],
 )
 def test_a_planted_bug_is_found(bug: str, workload: str, said: str) -> None:
     """Answers before the commit, batches in parts and events delivered twice do not get past the same checks."""
-    code, outcomes = kill_loop("--rounds", "2", "--bug", bug, "--only", workload, "--seed", "3")
+    code, outcomes = kill_loop("--rounds", "3", "--bug", bug, "--only", workload, "--seed", "3")
     assert code == 1
-    assert any(said in fault for outcome in outcomes for fault in outcome["faults"])
+    assert any(re.search(said, fault) for outcome in outcomes for fault in outcome["faults"])
