@@ -8,6 +8,9 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import Any
 
+CANCEL_S = 1.0  # what a cancelled task gets to clean up in before it is cancelled again
+CANCELS_MAX = 10  # of a task that refuses to end
+
 log = logging.getLogger("stead")
 
 
@@ -36,12 +39,16 @@ class Tasks:
         self._tasks.discard(task)
 
     async def close(self) -> None:
-        """Cancel what still runs and wait until it has ended."""
+        """Cancel what still runs and wait until it has ended: again if it swallows that, and not for ever."""
         own = asyncio.current_task()
-        while tasks := [task for task in self._tasks if task is not own and not task.done()]:  # a worker may end before it begins
+        for _ in range(CANCELS_MAX):
+            tasks = [task for task in self._tasks if task is not own and not task.done()]  # a worker may end before it begins
+            if not tasks:
+                return
             for task in tasks:
                 task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=CANCEL_S)
+        log.error("%d tasks do not end although they were cancelled, and are left behind", len(tasks))
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
