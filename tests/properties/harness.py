@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -195,14 +195,22 @@ async def crashing(app: TestApp, chance: Chance, times: int = 2) -> None:
     """Crash at a commit or anywhere else."""
     for _ in range(times):
         await sleep(0.5 * chance.fraction())
-        if chance.below(2):
-            held = app.hold_commits()
+        with app.hold_commits() if chance.below(2) else nullcontext():
             await sleep(0.2 * chance.fraction())
-        await app.crash()
-        if chance.below(2):
-            held = app.hold_commits()
+            await whole(app.crash())
+        with app.hold_commits() if chance.below(2) else nullcontext():
             await sleep(0.1 * chance.fraction())
-            held.release()
+
+
+async def whole(work: Coroutine[Any, Any, None]) -> None:
+    """`work` to its end, also if this is cancelled meanwhile: half a restart would be no process at all."""
+    async with asyncio.TaskGroup() as tasks:
+        restart = tasks.create_task(work)
+        try:
+            await asyncio.shield(restart)
+        except asyncio.CancelledError:
+            await restart
+            raise
 
 
 async def failing(app: TestApp, chance: Chance, times: int = 2) -> None:
