@@ -6,7 +6,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 EXAMPLE ?= examples/shopping_cart
 PYTEST_FLAGS ?= -n auto --maxprocesses=4
 
-.PHONY: help run test check format pins clean
+.PHONY: help run test check bench format pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -26,11 +26,15 @@ check: $(VENV)/.dev ## format, lint, types and import contracts
 	else echo "skipped: pyright (needs node on the PATH)"; fi
 	$(BIN)/lint-imports
 
+bench: $(VENV)/.bench ## measure Stead beside what people would use instead (BENCH_FLAGS=--help for the choices)
+	@benchmarks/prepare.sh
+	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
 format: $(VENV)/.dev ## rewrite the sources the way check wants them
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-pins: $(VENV)/.dev ## write the versions in .venv to constraints.txt
+pins: $(VENV)/.dev $(VENV)/.bench ## write the versions in .venv to constraints.txt
 	@head -n 1 constraints.txt > $(VENV)/pins
 	@$(BIN)/python -m pip freeze --exclude-editable | grep -E '^[A-Za-z0-9_.-]+==' | LC_ALL=C sort -f >> $(VENV)/pins
 	@mv $(VENV)/pins constraints.txt
@@ -46,6 +50,10 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e .
 	@touch $@
+
+$(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
+	$(PIP_INSTALL) -e '.[bench]'
+	@touch $@ $(VENV)/.run
 
 # A name on the PATH proves nothing (pyenv puts shims there), so each candidate has to run.
 $(VENV)/.made:

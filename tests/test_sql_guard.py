@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.test_sql import MemoryPages
 
 from stead.errors import Invalid, SqlError
 from stead.storage.sql import SqlDatabase
+from tests.test_sql import MemoryPages
 
 
 @pytest.fixture

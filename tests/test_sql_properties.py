@@ -9,10 +9,10 @@ from typing import TypeAlias
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_sql import MemoryPages
 
 from stead.errors import EngineFailed, SqlError
 from stead.storage.sql import SqlDatabase
+from tests.test_sql import MemoryPages
 
 Operation: TypeAlias = tuple[str, str, tuple[object, ...]]  # what to do, the SQL, its parameters
 

@@ -1,0 +1,146 @@
+"""`python -m benchmarks`: choose, run, show."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import signal
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.contenders import CONTENDERS, HERE, Contender
+from benchmarks.cores import ARE_SHARED, pin_driver
+from benchmarks.limits import measure_limits
+from benchmarks.load import LoadFailed, missing_load
+from benchmarks.page import fill
+from benchmarks.plot import render_bars, save_png
+from benchmarks.report import Report
+from benchmarks.session import Plan, Session
+from benchmarks.table import render
+from benchmarks.workloads import LEFT_OUT, WORKLOADS, Workload
+from stead.clock import SystemClock
+
+RESULTS = HERE / "results"
+WIDTH = 132  # of the output where there is no terminal to ask
+SECONDS, REPEATS, FIRSTS = 4, 3, 2000
+QUICK_SECONDS, QUICK_REPEATS, QUICK_FIRSTS = 1, 1, 200
+STORED = (1, 100, 10_000)
+STORED_FULL = 1_000_000
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Stead's speed beside what people would use instead.")
+    names = ",".join(workload.name for workload in WORKLOADS)
+    parser.add_argument("--only", metavar="NAMES", type=_workloads, default=WORKLOADS, help=f"some of {names}")
+    contenders = ",".join(contender.name for contender in CONTENDERS)
+    parser.add_argument("--contenders", metavar="NAMES", type=_contenders, default=CONTENDERS, help=f"some of {contenders}")
+    parser.add_argument("--seconds", type=int, help=f"of each measurement (default {SECONDS})")
+    parser.add_argument("--repeats", type=int, help=f"of each measurement (default {REPEATS})")
+    parser.add_argument("--quick", action="store_true", help="one short repeat of everything: shows that it works, not how fast")
+    parser.add_argument("--full", action="store_true", help=f"W7 up to {STORED_FULL:,} stored actors")
+    parser.add_argument("--json", type=Path, default=RESULTS / "latest.json", help="where to keep every run")
+    parser.add_argument("--png", type=Path, default=RESULTS / "latest.png", help="where to put the plot")
+    parser.add_argument("--data", type=Path, default=RESULTS / "data", help="where servers keep data: on the disk to be measured")
+    parser.add_argument("--from", dest="source", metavar="JSON", type=Path, help="show an earlier report instead of running")
+    parser.add_argument("--page", type=Path, help="write the figures into this Markdown page")
+    return parser.parse_args()
+
+
+def _workloads(text: str) -> list[Workload]:
+    return [workload for workload in WORKLOADS if workload.name in _known(text, {workload.name for workload in WORKLOADS})]
+
+
+def _contenders(text: str) -> list[Contender]:
+    return [contender for contender in CONTENDERS if contender.name in _known(text, {contender.name for contender in CONTENDERS})]
+
+
+def _known(text: str, known: set[str]) -> set[str]:
+    names = set(text.split(","))
+    if names - known:
+        raise argparse.ArgumentTypeError(f"no such name: {', '.join(sorted(names - known))}; there are {', '.join(sorted(known))}")
+    return names
+
+
+def benchmark(options: argparse.Namespace, console: Console) -> Report:
+    """Run what was asked for, with the report kept even of a benchmark that is broken off."""
+    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
+    firsts = QUICK_FIRSTS if options.quick else FIRSTS
+    stored = (*STORED, STORED_FULL) if options.full else STORED
+    report = Report(
+        datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).isoformat(timespec="seconds"),
+        {"system": f"{platform.system()} {platform.release()}", "cores": str(os.cpu_count()), "python": platform.python_version()},
+        {"seconds": seconds, "repeats": repeats, "first requests": firsts},
+    )
+    present = []
+    for contender in options.contenders:
+        missing = contender.missing()
+        if missing:
+            report.notes.append(f"{contender.name} skipped: {missing}")
+        else:
+            report.versions[contender.name] = contender.version()
+            present.append(contender)
+    report.notes.extend(f"{name} left out: {why}" for name, why in LEFT_OUT.items())
+    if ARE_SHARED:
+        report.notes.append("one core for servers and load: the figures measure both")
+    can_trace = shutil.which("strace") is not None
+    if not can_trace:
+        report.notes.append("flushes not counted: on Debian and Ubuntu, apt-get install strace")
+    for note in report.notes:
+        console.print(note, style="yellow")
+    pin_driver()
+    plan = Plan(options.only, present, seconds, repeats, firsts, stored)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, refresh_per_second=1) as progress:  # seldom: it runs beside the load
+        task = progress.add_task("the machine's limits", total=plan.steps(), completed=-1)
+        try:
+            report.limits = measure_limits(options.data, seconds)
+            Session(plan, report, options.data, can_trace, lambda text: progress.update(task, description=text, advance=1)).run()
+            progress.update(task, description="done", advance=1)
+        finally:
+            report.save(options.json)
+            shutil.rmtree(options.data, ignore_errors=True)
+    return report
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    options = arguments()
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    if options.source is None:
+        missing = missing_load()
+        if missing:
+            console.print(missing, style="red")
+            return 1
+        signal.signal(signal.SIGTERM, _interrupt)  # unwinds, so that every server is stopped
+        try:
+            report = benchmark(options, console)
+        except LoadFailed as exc:
+            console.print(str(exc), style="red")
+            return 1
+        console.print(f"every run: {options.json}")
+    else:
+        report = Report.load(options.source)
+    console.print(render_bars(report))
+    console.print(render(report))
+    if save_png(report, options.png):
+        console.print(f"plot: {options.png}")
+    else:
+        console.print("no PNG: make bench, or pip install -e '.[bench]' -c constraints.txt brings matplotlib", style="yellow")
+    if options.page is not None:
+        fill(options.page, report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Who is compared: for each contender the commands that start it, what it serves, and what it needs installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+PYTHON = Path(sys.executable)
+STEAD = PYTHON.with_name("stead")
+SERVERS = HERE / "servers"
+WORKERD_CONFIG = SERVERS / "workerd" / "config.capnp"
+HELLO, KV, SQL = "hello", "kv", "sql"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one start of a contender lives."""
+
+    data: Path
+    port: int
+    store_port: int  # of the database beside it, if it has one
+
+
+@dataclass(frozen=True)
+class Command:
+    """One process. It is up once its port accepts; the last command of a contender once it answers."""
+
+    line: list[str]
+    port: int
+    environ: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contender:
+    """`missing` says what to install, "" if nothing; `serves` which kinds of request it knows."""
+
+    name: str
+    serves: frozenset[str]
+    commands: Callable[[Place], list[Command]]
+    missing: Callable[[], str]
+    version: Callable[[], str]
+
+
+def _stead(place: Place) -> list[Command]:
+    line = [str(STEAD), "serve", str(ROOT / "examples" / "counter"), "--port", str(place.port), "--data", str(place.data / "stead")]
+    return [Command(line, place.port)]
+
+
+def _workerd(place: Place) -> list[Command]:
+    objects = place.data / "workerd"
+    objects.mkdir(exist_ok=True)
+    line = [str(workerd_binary()), "serve", str(WORKERD_CONFIG), f"--socket-addr=http=127.0.0.1:{place.port}"]
+    return [Command([*line, f"--directory-path=data={objects}"], place.port)]
+
+
+def _uvicorn(module: str) -> Callable[[Place], list[Command]]:
+    def commands(place: Place) -> list[Command]:
+        line = [str(PYTHON), "-m", "uvicorn", f"benchmarks.servers.{module}:app", "--app-dir", str(ROOT), "--port", str(place.port)]
+        line += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+        return [Command(line, place.port, {"BENCH_DATA": str(place.data), "BENCH_STORE_PORT": str(place.store_port)})]
+
+    return commands
+
+
+def _redis(place: Place) -> list[Command]:
+    line = ["redis-server", "--bind", "127.0.0.1", "--port", str(place.store_port), "--dir", str(place.data), "--save", ""]
+    store = Command([*line, "--appendonly", "yes", "--appendfsync", "always"], place.store_port)
+    return [store, *_uvicorn("fastapi_redis")(place)]
+
+
+def _granian(place: Place) -> list[Command]:
+    line = [str(PYTHON), "-m", "granian", "--interface", "rsgi", "--port", str(place.port), "--loop", "uvloop", "--no-ws"]
+    return [Command([*line, "--log-level", "warning", "benchmarks.servers.granian_hello:app"], place.port)]
+
+
+def workerd_binary() -> Path | None:
+    """The executable of this platform, without the node process that npm's shim would put above it."""
+    return next(iter(sorted((HERE / "node_modules" / "@cloudflare").glob("workerd-*/bin/workerd"))), None)
+
+
+def _needs(*modules: str, program: str = "") -> Callable[[], str]:
+    def missing() -> str:
+        absent = [module for module in modules if importlib.util.find_spec(module) is None]
+        if absent:
+            return f"{' and '.join(absent)} missing: make bench, or pip install -e '.[bench]' -c constraints.txt"
+        if program and shutil.which(program) is None:
+            return f"{program} is not installed: on Debian and Ubuntu, apt-get install {program}"
+        return ""
+
+    return missing
+
+
+def _workerd_missing() -> str:
+    return "" if workerd_binary() else "workerd is not installed: make bench, or benchmarks/prepare.sh (needs npm)"
+
+
+def _of(*distributions: str) -> Callable[[], str]:
+    return lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
+
+
+def _said(line: list[str]) -> str:
+    return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _redis_version() -> str:
+    return f"{_said(['redis-server', '--version']).split(' sha', 1)[0]}, {_of('redis', 'fastapi', 'uvicorn')()}"
+
+
+HELLO_ONLY = frozenset({HELLO})
+CONTENDERS = (
+    Contender("stead", frozenset({HELLO, KV, SQL}), _stead, lambda: "", _of("stead", "uvicorn", "apsw")),
+    Contender(
+        "workerd", frozenset({HELLO, KV, SQL}), _workerd, _workerd_missing, lambda: _said([str(workerd_binary()), "--version"])
+    ),
+    Contender(
+        "fastapi-sqlite",
+        frozenset({HELLO, KV, SQL}),
+        _uvicorn("fastapi_sqlite"),
+        _needs("fastapi", "uvicorn"),
+        _of("fastapi", "uvicorn"),
+    ),
+    Contender(
+        "fastapi-redis",
+        frozenset({HELLO, KV}),
+        _redis,
+        _needs("fastapi", "uvicorn", "redis", program="redis-server"),
+        _redis_version,
+    ),
+    Contender("starlette", HELLO_ONLY, _uvicorn("starlette_hello"), _needs("starlette", "uvicorn"), _of("starlette", "uvicorn")),
+    Contender("uvicorn", HELLO_ONLY, _uvicorn("uvicorn_hello"), _needs("uvicorn"), _of("uvicorn")),
+    Contender("granian", HELLO_ONLY, _granian, _needs("granian"), _of("granian")),
+)

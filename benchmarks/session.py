@@ -1,0 +1,250 @@
+"""One benchmark from the first start to the last: contenders side by side, workloads one after the other.
+
+A steady workload starts its contenders on fresh data, makes the actors, and then goes round: each repeat touches every actor (so
+that all are resident), warms up, and measures. Around the measurement all counters are read: what was acknowledged must be in them,
+and no more than that and what was under way on the connections when time was up. After that each contender is started once more,
+under strace, written to for a moment, killed, and started again: that gives the flushes of a request and shows that what was
+acknowledged is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.client import exchange
+from benchmarks.contenders import HELLO, KV, Contender
+from benchmarks.figures import percentile
+from benchmarks.load import Load, LoadFailed, Sample, run_load
+from benchmarks.report import Proof, Report, Run
+from benchmarks.seeds import Seed, plant
+from benchmarks.server import Server
+from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Steady, Workload
+
+WARM_UP_S = 1
+PROOF_S = 1
+GREETING = b"hello"
+SIZED_ACTORS = 10  # of each size: 100 MiB at the largest
+KIB, MIB = 1024, 1024 * 1024
+SIZES = {"1 KiB": KIB, "32 KiB": 32 * KIB, "1 MiB": MIB, "10 MiB": 10 * MIB}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how much. `stored` are the points of W7."""
+
+    workloads: Sequence[Workload]
+    contenders: Sequence[Contender]
+    seconds: int
+    repeats: int
+    firsts: int
+    stored: Sequence[int]
+
+    def steps(self) -> int:
+        """How often `on_step` will be called."""
+        return sum(self._steps_of(workload) for workload in self.workloads)
+
+    def taking_part(self, workload: Workload) -> list[Contender]:
+        kind = workload.kind if isinstance(workload, Steady) else KV
+        able = [contender for contender in self.contenders if kind in contender.serves]
+        return [contender for contender in able if not isinstance(workload, Growth) or contender.name == "stead"]
+
+    def _steps_of(self, workload: Workload) -> int:
+        takers = len(self.taking_part(workload))
+        if isinstance(workload, Growth):
+            return takers * 2 * self.repeats * (len(self.stored) + len(SIZES))
+        return takers * (self.repeats + (isinstance(workload, Steady) and workload.writes))
+
+
+class Session:
+    """Fills a report. `on_step` is told what comes next."""
+
+    def __init__(self, plan: Plan, report: Report, data: Path, can_trace: bool, on_step: Callable[[str], None]) -> None:
+        self._plan = plan
+        self._report = report
+        self._data = data
+        self._can_trace = can_trace
+        self._on_step = on_step
+
+    def run(self) -> None:
+        for workload in self._plan.workloads:
+            contenders = self._plan.taking_part(workload)
+            if isinstance(workload, Steady):
+                self._run_steady(workload, contenders)
+            elif isinstance(workload, Firsts):
+                self._run_firsts(workload, contenders)
+            elif contenders:
+                self._run_growth(workload, contenders[0])
+
+    def _run_steady(self, workload: Steady, contenders: Sequence[Contender]) -> None:
+        with ExitStack() as stack:
+            servers = []
+            for contender in contenders:
+                server = self._start(stack, workload, contender)
+                if server is not None:
+                    servers.append(server)
+            for repeat in range(self._plan.repeats):
+                for server in servers:
+                    self._on_step(f"{workload.name} {server.contender.name}")
+                    self._measure(workload.name, "", server, workload.load, repeat)
+        if workload.writes:
+            for contender in contenders:
+                self._on_step(f"{workload.name} {contender.name}: flushes, kill")
+                self._report.proofs.append(self._prove(workload, contender))
+
+    def _start(self, stack: ExitStack, workload: Steady, contender: Contender) -> Server | None:
+        """A server with all actors of the workload made, None (and a note) if that failed."""
+        try:
+            server = stack.enter_context(Server(contender, stack.enter_context(self._fresh(f"{workload.name}-{contender.name}"))))
+            if workload.kind != HELLO:
+                exchange(server.port, "POST", workload.load.paths())
+        except LoadFailed as exc:
+            self._report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
+            return None
+        return server
+
+    def _measure(self, workload: str, variant: str, server: Server, load: Load, repeat: int) -> None:
+        name = server.contender.name
+        try:
+            run_load(server.port, load, WARM_UP_S)
+            before = total(server.port, load)
+            used = server.usage()
+            sample = run_load(server.port, load, self._plan.seconds)
+            after_use = server.usage()
+            fault = sample.fault or check_counts(load, sample, before, total(server.port, load))
+        except LoadFailed as exc:
+            self._report.notes.append(f"{workload} {name} failed: {exc}")
+            self._report.runs.append(Run(workload, variant, name, repeat, 0, 0.0, 0.0, 0.0, fault=str(exc)))
+            return
+        self._report.runs.append(
+            Run(
+                workload,
+                variant,
+                name,
+                repeat,
+                sample.requests,
+                sample.seconds,
+                sample.p50_ms,
+                sample.p99_ms,
+                after_use.cpu_s - used.cpu_s,
+                after_use.memory_peak_bytes,
+                after_use.written_bytes - used.written_bytes,
+                fault,
+            )
+        )
+
+    def _prove(self, workload: Steady, contender: Contender) -> Proof:
+        load, name = workload.load, contender.name
+        with self._fresh(f"{workload.name}-{name}") as data:
+            try:
+                with Server(contender, data, traced=self._can_trace) as server:
+                    exchange(server.port, "POST", load.paths())
+                    before = total(server.port, load)
+                    flushed = server.flushes() if self._can_trace else 0
+                    sample = run_load(server.port, load, PROOF_S)
+                    after = total(server.port, load)
+                    flushes = server.flushes() - flushed if self._can_trace else None
+                    server.kill()
+                with Server(contender, data) as server:
+                    survived = total(server.port, load)
+            except LoadFailed as exc:
+                return Proof(workload.name, name, 0, None, str(exc))
+        fault = sample.fault or check_counts(load, sample, before, after)
+        if survived < after:
+            fault = f"of {after - before} acknowledged increments {after - survived} were lost by kill -9"
+        return Proof(workload.name, name, sample.requests, flushes, fault)
+
+    def _run_firsts(self, workload: Firsts, contenders: Sequence[Contender]) -> None:
+        for repeat in range(self._plan.repeats):
+            for contender in contenders:
+                self._on_step(f"{workload.name} {contender.name}")
+                with self._fresh(f"{workload.name}-{contender.name}") as data:
+                    try:
+                        self._report.runs.extend(self._firsts(workload.name, contender, data, repeat))
+                    except LoadFailed as exc:
+                        self._report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
+
+    def _firsts(self, workload: str, contender: Contender, data: Path, repeat: int) -> Iterator[Run]:
+        paths = [f"/kv/w5-{number}" for number in range(self._plan.firsts)]
+        with Server(contender, data) as server:
+            exchange(server.port, "POST", ["/kv/warm-up"])
+            yield burst(workload, "never seen", server, "POST", paths, repeat)
+        with Server(contender, data) as server:
+            start_ms = server.start_s * 1000
+            yield Run(workload, "process start", contender.name, repeat, 1, server.start_s, start_ms, start_ms)
+            exchange(server.port, "GET", ["/kv/warm-up"])
+            yield burst(workload, "evicted", server, "GET", paths, repeat)
+
+    def _run_growth(self, workload: Growth, contender: Contender) -> None:
+        points = [(f"stored actors: {stored:,}", Seed("grown-", stored)) for stored in self._plan.stored]
+        points += [(f"size: {label}", Seed("sized-", SIZED_ACTORS, size_bytes)) for label, size_bytes in SIZES.items()]
+        for label, seed in points:
+            with self._fresh(workload.name) as data:
+                plant(data / "stead", seed)
+                with Server(contender, data) as server:
+                    for repeat in range(self._plan.repeats):
+                        for part, method in (("W2", "GET"), ("W3", "POST")):
+                            load = Load(method, f"/kv/{seed.prefix}", min(seed.count, IDS), CONNECTIONS)
+                            self._on_step(f"{workload.name} {part}, {label}")
+                            self._measure(workload.name, f"{part}, {label}", server, load, repeat)
+
+    @contextmanager
+    def _fresh(self, name: str) -> Iterator[Path]:
+        """An empty directory on the disk under test, gone afterwards."""
+        directory = self._data / name
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory)
+
+
+def total(port: int, load: Load) -> int:
+    """The sum of all counters of a load, 0 if it only asks for the greeting. Reading each makes it resident, too."""
+    bodies = exchange(port, "GET", load.paths()).bodies
+    return sum_counters(bodies) if bodies != [GREETING] else 0
+
+
+def sum_counters(bodies: Iterable[bytes]) -> int:
+    try:
+        return sum(int(body) for body in bodies)
+    except ValueError as exc:
+        raise LoadFailed(f"a counter answered with something else than its number: {exc}") from exc
+
+
+def check_counts(load: Load, sample: Sample, before: int, after: int) -> str:
+    """What is wrong with the counters, "" if nothing: they hold each acknowledged increment, besides at most those under way."""
+    added = after - before
+    if load.method != "POST":
+        return f"reading changed the counters by {added}" if added else ""
+    if added < sample.requests:
+        return f"{sample.requests} increments were acknowledged and {added} were counted"
+    if added > sample.requests + load.connections:
+        return f"{sample.requests} increments were acknowledged, {load.connections} more were possible, and {added} were counted"
+    return ""
+
+
+def burst(workload: str, variant: str, server: Server, method: str, paths: Sequence[str], repeat: int) -> Run:
+    """Each path once. Every answer must be 1: the counter was made by this burst, or by the one before."""
+    used = server.usage()
+    answered = exchange(server.port, method, paths, CONNECTIONS)
+    after_use = server.usage()
+    wrong = sum(body != b"1" for body in answered.bodies)
+    return Run(
+        workload,
+        variant,
+        server.contender.name,
+        repeat,
+        len(paths),
+        answered.seconds,
+        percentile(answered.latencies_ms, 50),
+        percentile(answered.latencies_ms, 99),
+        after_use.cpu_s - used.cpu_s,
+        after_use.memory_peak_bytes,
+        after_use.written_bytes - used.written_bytes,
+        f"{wrong} counters answered with something else than 1" if wrong else "",
+    )

@@ -1,0 +1,124 @@
+"""A report as tables: in the terminal by rich, in a page by Markdown. Both show the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.figures import Summary, flushes_per_request, summaries
+from benchmarks.goals import STEAD, Verdict, judge, ratio_of
+from benchmarks.report import Report
+from benchmarks.workloads import TITLES
+
+COLUMNS = ("", "requests/s", "spread", "p50 ms", "p99 ms", "CPU", "µs/req", "peak MiB", "bytes/req", "flushes/req", "Stead is")
+VERDICT_COLUMNS = ("", "ahead means", "measured", "ahead")
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Section:
+    """The rows of one workload, each as long as COLUMNS."""
+
+    title: str
+    rows: list[Sequence[str]]
+
+
+def sections(report: Report) -> list[Section]:
+    """One for each workload and variant that was run; the points of a growth are rows of one."""
+    made: dict[tuple[str, str], Section] = {}
+    found = summaries(report)
+    for (workload, variant, contender), summary in found.items():
+        part, _, point = variant.partition(": ")
+        title = f"{workload}: {part}" if part else f"{workload}: {TITLES.get(workload, '')}"
+        section = made.setdefault((workload, part), Section(title, []))
+        stead = found.get((workload, variant, STEAD)) if contender != STEAD else None
+        flushes = None if variant else flushes_per_request(report, workload, contender)
+        section.rows.append(_row(point or contender, summary, stead, flushes))
+    return list(made.values())
+
+
+def _row(contender: str, summary: Summary | None, stead: Summary | None, flushes: float | None) -> Sequence[str]:
+    if summary is None:
+        return (contender, "does not count", *("",) * (len(COLUMNS) - 2))
+    return (
+        contender,
+        f"{summary.rate:,.0f}" if summary.rate >= 100 else f"{summary.rate:.1f}",
+        f"± {summary.spread_percent:.0f} %",
+        f"{summary.p50_ms:.2f}",
+        f"{summary.p99_ms:.2f}",
+        f"{summary.cpu_percent:.0f} %" if summary.cpu_percent else "",
+        f"{summary.cpu_us_per_request:,.0f}" if summary.cpu_us_per_request else "",
+        f"{summary.memory_peak_bytes / MIB:,.0f}" if summary.memory_peak_bytes else "",
+        f"{summary.bytes_per_request:,.0f}" if summary.memory_peak_bytes else "",
+        "" if flushes is None else f"{flushes:.3f}",
+        "" if stead is None else f"{ratio_of(stead, summary):.2f} ×",
+    )
+
+
+def verdict_row(verdict: Verdict) -> Sequence[str]:
+    name = f"{verdict.workload} {verdict.variant}".strip()
+    shown = {True: "yes", False: "NO", None: "–"}[verdict.is_reached]
+    return (name, verdict.aim, verdict.measured, shown)
+
+
+def limit_lines(report: Report) -> list[str]:
+    """The physical limits, a sentence each."""
+    limits = report.limits
+    if limits is None:
+        return []
+    flushes = f"{limits.appends:,.0f} to a file that grows, {limits.rewrites:,.0f} to a log used again"
+    lines = [f"The disk, in flushes of 4 KiB a second: {flushes}."]
+    if limits.wrk is not None and limits.client is not None:
+        lines.append(
+            f"The load: wrk takes {limits.wrk:,.0f} answers a second from the smallest server, W5's client {limits.client:,.0f}."
+        )
+    return lines
+
+
+def remark_lines(report: Report) -> list[str]:
+    """What was skipped, what failed, and every fault that made a run not count."""
+    faults = [f"{run.workload} {run.variant} {run.contender}, repeat {run.repeat}: {run.fault}" for run in report.runs if run.fault]
+    faults += [f"{proof.workload} {proof.contender}, flushes and kill: {proof.fault}" for proof in report.proofs if proof.fault]
+    return [*report.notes, *faults]
+
+
+def render(report: Report) -> RenderableType:
+    """The whole report for a terminal."""
+    parts: list[RenderableType] = [_section_table(section) for section in sections(report)]
+    verdicts = Table(*VERDICT_COLUMNS, title="Is Stead ahead?", title_justify="left")
+    for verdict in judge(report):
+        style = {True: "green", False: "bold red", None: "dim"}[verdict.is_reached]
+        verdicts.add_row(*verdict_row(verdict), style=style)
+    parts.append(verdicts)
+    parts.extend(Text(line) for line in (*limit_lines(report), *remark_lines(report)))
+    return Group(*parts)
+
+
+def _section_table(section: Section) -> Table:
+    table = Table(title=section.title, title_justify="left")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    for row in section.rows:
+        table.add_row(*row, style="bold" if row[0] == STEAD else "")
+    return table
+
+
+def markdown(report: Report) -> str:
+    """The whole report for a page."""
+    lines = [f"{', '.join(f'{key} {value}' for key, value in report.machine.items())}; {report.made_at}; "]
+    lines[0] += ", ".join(f"{key} {value}" for key, value in report.options.items())
+    lines += ["", *_markdown_table(VERDICT_COLUMNS, [verdict_row(verdict) for verdict in judge(report)]), ""]
+    for section in sections(report):
+        lines += [f"**{section.title}**", "", *_markdown_table(COLUMNS, section.rows), ""]
+    lines += [*(f"* {line}" for line in (*limit_lines(report), *remark_lines(report))), ""]
+    lines += [f"* {contender}: {version}" for contender, version in report.versions.items()]
+    return "\n".join(lines)
+
+
+def _markdown_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    ruler = ["---", *("--:" for _ in columns[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, ruler, *rows)]

@@ -1,0 +1,57 @@
+"""What is asked: the workloads of the benchmark. W6 (rooms and sockets) joins when Stead has rooms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmarks.contenders import HELLO, KV, SQL
+from benchmarks.load import Load
+
+IDS = 1000  # resident actors that a steady workload goes round
+CONNECTIONS = 64
+
+
+@dataclass(frozen=True)
+class Steady:
+    """The same kind of request for a fixed time."""
+
+    name: str
+    title: str
+    kind: str
+    load: Load
+
+    @property
+    def writes(self) -> bool:
+        return self.load.method == "POST"
+
+
+@dataclass(frozen=True)
+class Firsts:
+    """W5: how fast actors come to life, and the process. Never seen ones by POST, evicted ones by GET after a restart."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Growth:
+    """W7: W2 and W3 of Stead over more and more, and larger and larger stored actors."""
+
+    name: str
+    title: str
+
+
+Workload = Steady | Firsts | Growth
+
+WORKLOADS: tuple[Workload, ...] = (
+    Steady("W1", "GET /, stateless, 64 connections", HELLO, Load("GET", "/", 0, CONNECTIONS)),
+    Steady("W2", "GET of 1,000 resident actors, 64 connections", KV, Load("GET", "/kv/w2-", IDS, CONNECTIONS)),
+    Steady("W3", "durable POST over 1,000 ids, 64 connections", KV, Load("POST", "/kv/w3-", IDS, CONNECTIONS)),
+    Steady("W3c1", "durable POST over 1,000 ids, 1 connection", KV, Load("POST", "/kv/w3c1-", IDS, 1)),
+    Steady("W4", "durable POST on one hot id, 64 connections", KV, Load("POST", "/kv/w4-", 1, CONNECTIONS)),
+    Steady("W3sql", "durable POST with SQL over 1,000 ids, 64 connections", SQL, Load("POST", "/sql/w3sql-", IDS, CONNECTIONS)),
+    Firsts("W5", "first requests: actors never seen, evicted ones; process start to first answer"),
+    Growth("W7", "growth of W2 and W3: stored actors, size of an actor"),
+)
+TITLES = {workload.name: workload.title for workload in WORKLOADS}
+LEFT_OUT = {"W6": "rooms: one message to 100 sockets, echo, memory of idle sockets and resident actors. Waits for rooms."}

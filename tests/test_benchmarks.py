@@ -1,0 +1,260 @@
+"""The benchmark's figures are what they say: parsers, statistics, verdicts, the table. No servers are started."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.client import parse_answer
+from benchmarks.contenders import CONTENDERS, HERE, Place
+from benchmarks.figures import percentile, summaries, summarize
+from benchmarks.goals import RATIOS, Verdict, judge
+from benchmarks.load import Load, LoadFailed, Sample, parse_figures
+from benchmarks.measures import TICKS_PER_S, count_flushes, cpu_s, field
+from benchmarks.page import BEGIN, END, PageUnmarked, filled
+from benchmarks.plot import panels
+from benchmarks.report import Limits, Proof, Report, Run
+from benchmarks.seeds import entries_of
+from benchmarks.session import Plan, check_counts, sum_counters
+from benchmarks.table import COLUMNS, markdown, remark_lines, render, sections
+from benchmarks.workloads import LEFT_OUT, TITLES, WORKLOADS
+from stead import codec
+from stead.storage.contract import LOAD_BYTES_MAX
+
+
+def run(contender: str, requests: int, *, workload: str = "W3", variant: str = "", repeat: int = 0, fault: str = "") -> Run:
+    """A run of one second."""
+    return Run(workload, variant, contender, repeat, requests, 1.0, 1000 / requests, 5.0, 0.5, 64 << 20, 4096, fault)
+
+
+def report(*runs: Run, proofs: tuple[Proof, ...] = ()) -> Report:
+    return Report("2026-01-01T00:00:00+00:00", {"cores": "2"}, {"seconds": 1}, runs=list(runs), proofs=list(proofs))
+
+
+def verdict_of(found: Report, workload: str, aim: str, variant: str = "") -> Verdict:
+    return next(one for one in judge(found) if (one.workload, one.aim, one.variant) == (workload, aim, variant))
+
+
+def test_figures_of_wrk_are_read() -> None:
+    """The line that the script prints gives the sample; answers that were errors, or never came, are a fault."""
+    good = "Running 1s test\nfigures requests=1000 microseconds=2000000 p50=1500 p99=9000 refused=0 broken=0\n"
+    assert parse_figures(good) == Sample(1000, 2.0, 1.5, 9.0)
+    assert "3 answers were errors" in parse_figures(good.replace("refused=0", "refused=3")).fault
+    assert "2 never came" in parse_figures(good.replace("broken=0", "broken=2")).fault
+    with pytest.raises(LoadFailed, match="no figures"):
+        parse_figures("unable to connect")
+
+
+def test_load_names_its_paths() -> None:
+    """A load over ids has a path for each; one without ids is its prefix."""
+    assert Load("POST", "/kv/a-", 3, 1).paths() == ["/kv/a-0", "/kv/a-1", "/kv/a-2"]
+    assert Load("GET", "/", 0, 1).paths() == ["/"]
+
+
+def test_answers_are_taken_whole() -> None:
+    """The client waits for the whole body, and refuses what is not a 200 with a length."""
+    assert parse_answer(b"HTTP/1.1 200 OK\r\nContent-Le") is None
+    assert parse_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhel") is None
+    assert parse_answer(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nX: y\r\n\r\nhello") == b"hello"
+    for refused in (b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 OK\r\n\r\n"):
+        with pytest.raises(LoadFailed, match="not a 200"):
+            parse_answer(refused)
+
+
+def test_counters_must_add_up() -> None:
+    """A lost or doubled increment, and a write by reading, make a run not count; what was under way may be in or not."""
+    sample = Sample(100, 1.0, 1.0, 1.0)
+    write, read = Load("POST", "/kv/", 10, 4), Load("GET", "/kv/", 10, 4)
+    assert [check_counts(write, sample, 10, after) for after in (110, 114)] == ["", ""]
+    assert "99 were counted" in check_counts(write, sample, 10, 109)
+    assert "105 were counted" in check_counts(write, sample, 10, 115)
+    assert check_counts(read, sample, 10, 10) == ""
+    assert "by 1" in check_counts(read, sample, 10, 11)
+    assert sum_counters([b"1", b"20"]) == 21
+    with pytest.raises(LoadFailed, match="something else"):
+        sum_counters([b"1", b"hello"])
+
+
+def test_proc_is_read() -> None:
+    """Processor time is found behind any command name; a field that the kernel does not have is 0."""
+    stat = f"7 (a) b (c) S 1 7 7 0 -1 0 0 0 0 0 {3 * TICKS_PER_S} {TICKS_PER_S} 0 0 20 0 1 0"
+    assert cpu_s(stat) == 4.0
+    assert field("Name:\tx\nVmHWM:\t  2048 kB\n", "VmHWM") == 2048
+    assert field("rchar: 1\n", "write_bytes") == 0
+
+
+def test_flushes_are_counted_once() -> None:
+    """A call that strace shows in two lines counts once; other calls do not count."""
+    trace = (
+        "10 fdatasync(5)   = 0\n11 fsync(6 <unfinished ...>\n10 write(1, 'fsync(')\n11 <... fsync resumed>)  = 0\n"
+        "10 --- SIGTERM ---\n12 msync(0x7, 8, MS_SYNC) = 0\n"
+    )
+    assert count_flushes(trace) == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "percent", "expected"), [([3, 1, 2], 50, 2), ([5], 99, 5), (range(1, 101), 99, 99), ([1, 2], 50, 1)]
+)
+def test_percentile(values: list[float], percent: float, expected: float) -> None:
+    """The smallest value that the given share does not exceed."""
+    assert percentile(values, percent) == expected
+
+
+def test_summary_is_the_median() -> None:
+    """Medians over the runs that count, the spread by the farthest one, the largest memory; nothing where no run counts."""
+    summary = summarize([run("stead", 100), run("stead", 130), run("stead", 110), run("stead", 9000, fault="wrong")])
+    assert summary is not None
+    assert (summary.rate, summary.low, summary.high, summary.runs) == (110, 100, 130, 3)
+    assert summary.spread_percent == pytest.approx(100 * 20 / 110)
+    assert summary.cpu_percent == 50
+    assert summary.bytes_per_request == pytest.approx(4096 / 110)
+    assert summarize([run("stead", 100, fault="wrong")]) is None
+
+
+def test_ahead_is_a_ratio_of_medians() -> None:
+    """An aim is reached at its ratio and missed below it; without a peer, or with runs that do not count, nothing is claimed."""
+    ahead = report(run("stead", 800), run("workerd", 100))
+    assert verdict_of(ahead, "W3", "≥ 8 × workerd") == Verdict("W3", "", "≥ 8 × workerd", "8.00 ×", True)
+    behind = report(run("stead", 799), run("workerd", 100))
+    assert verdict_of(behind, "W3", "≥ 8 × workerd").is_reached is False
+    assert verdict_of(report(run("stead", 800)), "W3", "≥ 8 × workerd").is_reached is None
+    assert verdict_of(report(run("stead", 800, fault="x"), run("workerd", 1)), "W3", "≥ 8 × workerd").is_reached is None
+
+
+def test_latency_aim_compares_times() -> None:
+    """At one connection the median time counts, and a shorter one is ahead."""
+    found = report(run("stead", 2000, workload="W3c1"), run("workerd", 1000, workload="W3c1"))
+    assert verdict_of(found, "W3c1", "p50 ≤ workerd's").is_reached is True
+    found = report(run("stead", 1000, workload="W3c1"), run("workerd", 2000, workload="W3c1"))
+    assert verdict_of(found, "W3c1", "p50 ≤ workerd's").is_reached is False
+
+
+def test_flushes_aim() -> None:
+    """Flushes count per acknowledged request of a proof without a fault."""
+    aim = "≤ 0.1 flushes a request"
+    assert verdict_of(report(proofs=(Proof("W3", "stead", 1000, 100),)), "W3", aim).is_reached is True
+    assert verdict_of(report(proofs=(Proof("W3", "stead", 1000, 101),)), "W3", aim).is_reached is False
+    assert verdict_of(report(proofs=(Proof("W3", "stead", 1000, 10, "lost"),)), "W3", aim).is_reached is None
+    assert verdict_of(report(proofs=(Proof("W3", "stead", 1000, None),)), "W3", aim).is_reached is None
+
+
+def test_start_and_growth_aims() -> None:
+    """A start is judged by its seconds, a growth by its slowest point over its fastest, and only if every point counts."""
+    start = Run("W5", "process start", "stead", 0, 1, 0.4, 400.0, 400.0)
+    found = report(start, *(run("stead", rate, workload="W7", variant=f"W2, size: {rate}") for rate in (80, 100)))
+    start_aim = "≤ 0.5 s from process start to first answer"
+    assert verdict_of(found, "W5", start_aim, "process start").is_reached is True
+    assert verdict_of(found, "W7", "flat within 20 %", "W2, size").is_reached is True
+    found.runs.append(run("stead", 79, workload="W7", variant="W2, size: 10 MiB"))
+    assert verdict_of(found, "W7", "flat within 20 %", "W2, size").is_reached is False
+    found.runs.append(run("stead", 90, workload="W7", variant="W2, size: more", fault="wrong"))
+    assert verdict_of(found, "W7", "flat within 20 %", "W2, size").is_reached is None
+
+
+def test_every_aim_names_what_is_run() -> None:
+    """Aims, workloads and contenders use the same names, and what is left out says why."""
+    assert {ratio.workload for ratio in RATIOS} <= set(TITLES)
+    assert {ratio.peer for ratio in RATIOS} <= {contender.name for contender in CONTENDERS}
+    assert {one.workload for one in judge(report())} <= set(TITLES)
+    assert not set(LEFT_OUT) & set(TITLES)
+
+
+def test_table_shows_ratios_and_faults() -> None:
+    """A row for each contender with Stead's ratio to it; a run that does not count says so in the row and why below."""
+    found = report(
+        run("stead", 800),
+        run("workerd", 100),
+        run("fastapi-redis", 5, fault="7 were lost"),
+        proofs=(Proof("W3", "stead", 1000, 50),),
+    )
+    [section] = sections(found)
+    rows = {row[0]: row for row in section.rows}
+    assert all(len(row) == len(COLUMNS) for row in section.rows)
+    assert rows["workerd"][-1] == "8.00 ×"
+    assert rows["stead"][-2:] == ("0.050", "")
+    assert rows["fastapi-redis"][1] == "does not count"
+    assert remark_lines(found) == ["W3  fastapi-redis, repeat 0: 7 were lost"]
+    screen = io.StringIO()
+    Console(file=screen, width=132).print(render(found))
+    assert "7 were lost" in screen.getvalue()
+    assert "8.00 ×" in screen.getvalue()
+    page = markdown(found)
+    assert "| workerd | 100 |" in page
+    assert len({row.count("|") for row in page.splitlines() if row.startswith("| workerd")}) == 1
+
+
+def test_figures_go_between_the_marks() -> None:
+    """Filling a page replaces the figures and nothing else, as often as one likes; a page without a place is refused."""
+    once = filled(f"before\n{BEGIN}\nold\n{END}\nafter\n", "new")
+    assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n" == filled(once, "new")
+    with pytest.raises(PageUnmarked, match="needs the lines"):
+        filled("no marks", "new")
+    filled((HERE.parent / "docs" / "performance.md").read_text(), "new")
+
+
+def test_report_is_kept_whole(tmp_path: Path) -> None:
+    """What is saved is what was found."""
+    kept = report(run("stead", 800), proofs=(Proof("W3", "stead", 1000, 50),))
+    kept.limits = Limits(300.0, 3000.0, 50_000.0, None)
+    kept.save(tmp_path / "deeper" / "report.json")
+    assert Report.load(tmp_path / "deeper" / "report.json") == kept
+    assert list(summaries(kept)) == [("W3", "", "stead")]
+
+
+def test_plot_gathers_growth() -> None:
+    """Each workload has a panel of contenders, each growth one of its points."""
+    found = report(
+        run("stead", 1), run("workerd", 2), *(run("stead", 3, workload="W7", variant=f"W2, size: {size}") for size in "ab")
+    )
+    assert {title: [name for name, _ in bars] for title, bars in panels(found).items()} == {
+        "W3": ["stead", "workerd"],
+        "W7 W2, size": ["a", "b"],
+    }
+
+
+def test_plan_counts_its_steps() -> None:
+    """The progress bar knows the end: repeats of those that can take part, a proof for each that writes, growth for Stead alone."""
+    by_name = {workload.name: workload for workload in WORKLOADS}
+
+    def steps(name: str) -> int:
+        return Plan([by_name[name]], CONTENDERS, seconds=1, repeats=3, firsts=1, stored=(1, 100)).steps()
+
+    assert steps("W1") == 3 * len(CONTENDERS)
+    assert steps("W3") == 4 * (3 + 1)
+    assert steps("W3sql") == 3 * (3 + 1)
+    assert steps("W5") == 4 * 3
+    assert steps("W7") == 2 * 3 * (2 + 4)
+
+
+def test_contenders_listen_on_the_ports_they_get(tmp_path: Path) -> None:
+    """Every command carries the port that is waited for: nothing is fixed, so nothing collides. Redis flushes always."""
+    for contender in CONTENDERS:
+        commands = contender.commands(Place(tmp_path, 4001, 4002))
+        assert commands[-1].port == 4001
+        for command in commands:
+            assert re.search(rf"\b{command.port}\b", " ".join(command.line)), contender.name
+    [redis] = [command for contender in CONTENDERS for command in contender.commands(Place(tmp_path, 1, 2)) if command.port == 2]
+    assert " ".join(redis.line).endswith("--appendonly yes --appendfsync always")
+
+
+def test_seeds_have_their_size() -> None:
+    """A seeded actor is a counter at 1 with fillers of about the size asked for; a large one is past what is loaded whole."""
+    assert [codec.decode(value or b"") for value in entries_of(0).values()] == [1]
+    for size_bytes in (1024, 10 << 20):
+        stored = sum(len(value or b"") for value in entries_of(size_bytes).values())
+        assert size_bytes <= stored <= size_bytes * 1.01 + 8
+    assert LOAD_BYTES_MAX < 10 << 20
+
+
+def test_lock_names_no_registry() -> None:
+    """workerd is pinned, with checksums and without the address of whoever served it."""
+    lock = json.loads((HERE / "package-lock.json").read_text())
+    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert packages["node_modules/workerd"]["version"] == wanted["workerd"]
+    assert all("resolved" not in entry and entry["integrity"].startswith("sha512-") for entry in packages.values())
