@@ -99,7 +99,7 @@ def benchmark(options: argparse.Namespace, console: Console) -> Report:
     plan = Plan(options.only, present, seconds, repeats, firsts, stored)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, refresh_per_second=1) as progress:  # seldom: it runs beside the load
-        task = progress.add_task("the machine's limits", total=plan.steps(), completed=-1)
+        task = progress.add_task("the machine's limits", total=1 + plan.steps())
         try:
             report.limits = measure_limits(options.data, seconds)
             Session(plan, report, options.data, can_trace, lambda text: progress.update(task, description=text, advance=1)).run()
