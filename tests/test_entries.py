@@ -34,7 +34,9 @@ class Bench:
 
     async def commit(self, layer: Layer) -> None:
         """As a turn's end does it."""
-        size_bytes = await self.entries.size_after(layer)
+        while unlearned := self.entries.unlearned(layer):
+            await self.entries.learn(unlearned)
+        size_bytes = self.entries.size_after(layer)
         self.seq += 1
         self.entries.apply(layer, size_bytes, self.seq)
         self.pending.append(Commit(ACTOR, self.epoch, self.seq, layer.writes, {}, size_bytes, 1, layer.erased))

@@ -292,5 +292,5 @@ async def test_stopping_ends_work_and_leaks_nothing() -> None:
         await worker.start("wait")
         waiting = asyncio.gather(worker.block(1000), worker.block(1000), worker.seen(), return_exceptions=True)
         await app.clock.advance(1)
-    assert [type(reply) for reply in await waiting] == [TurnTimeout, Unavailable, Unavailable]
+    assert [type(reply) for reply in await waiting] == [TurnTimeout, DurabilityLost, Unavailable]
     assert Worker.ended == ["CancelledError"]

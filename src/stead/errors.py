@@ -57,8 +57,8 @@ class Invalid(SteadError):
 class SqlError(Invalid):
     """SQLite refused the statement; it changed nothing and the turn can go on.
 
-    `query` is the statement, cut to QUERY_CHARS_MAX. `constraint` is the kind of constraint that was violated ("unique", "foreignkey",
-    "notnull", "check", "primarykey" …), None if it was something else.
+    `query` is the statement, cut to QUERY_CHARS_MAX. `constraint` is the kind of constraint that was violated ("unique",
+    "foreignkey", "notnull", "check", "primarykey" …), None if it was something else.
     """
 
     def __init__(self, message: str = "", query: str = "", constraint: str | None = None) -> None:

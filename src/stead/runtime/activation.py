@@ -1,4 +1,4 @@
-"""An actor in memory: its mailbox, its turns, and the gate its answers leave by.
+"""An actor in memory: its mailbox and its turns. What it knows of its durable self, and how a turn commits, is in `state.py`.
 
 **Turns.** Events wait in the mailbox and run one at a time, in the order they came; those that only read run beside each other.
 The task that ends a turn goes on with the next event, so a busy actor costs no task per event. A turn's end seals it: what it
@@ -17,32 +17,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
 from stead.clock import Clock
-from stead.errors import Aborted, Deadlock, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout
+from stead.errors import Aborted, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout
 from stead.events import AlarmDue, Chain
 from stead.ids import ActorId, Chance
-from stead.logic.waiting import find_circle
-from stead.runtime.alarms import ActorAlarms
-from stead.runtime.attributes import Attributes
+from stead.runtime.circles import circle
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
 from stead.runtime.context import Context
 from stead.runtime.failures import carried
-from stead.runtime.gate import Gate
 from stead.runtime.instance import Instance
 from stead.runtime.mailbox import Mailbox
-from stead.runtime.sql import ActorSql
-from stead.runtime.storage import ActorStorage
+from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import CURRENT, AlarmFailed, Delivery, Turn
 from stead.storage.contract import Commit, Engine
-from stead.storage.entries import Entries, Layer
 
-ACTOR_BYTES_MAX = 10 * 1024**3
-ACTIVATION_BYTES = 4096  # what an activation weighs beside its entries and its SQL: see docs/limitations.md
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
 
 T = TypeVar("T")
@@ -83,32 +76,24 @@ class Activation:
         self.mailbox = Mailbox()
         self.running: dict[int, Turn] = {}
         self.spawned: set[asyncio.Task[Any]] = set()
-        self._epoch = 0
-        self._entries: Entries | None = None
         self._instance: Instance | None = None
         self._stale = False  # the instance may be ahead of storage: replace it before the next event
-        self.gate = Gate(0)
-        self.size_bytes = ACTIVATION_BYTES  # an estimate of the memory it holds
-        self.alarms = ActorAlarms(self, home.clock, home.chance, lambda: actor_class.alarmed)
-        self.storage = ActorStorage(self)
-        self.sql = ActorSql(self, home.clock)
-        self._members = {
-            "id": actor,
-            "env": home.env,
-            "storage": self.storage,
-            "sql": self.sql,
-            "alarms": self.alarms,
-        }
+        self.state = state = ActorState(actor, actor_class, home, self)
+        self._members = {"id": actor, "env": home.env, "storage": state.storage, "sql": state.sql, "alarms": state.alarms}
 
     # -- what the node asks ------------------------------------------------------------------------------------------------------
 
     @property
     def is_idle(self) -> bool:
-        return self.mailbox.is_idle and not self.spawned and self.gate.is_open
+        return self.mailbox.is_idle and not self.spawned and self.state.gate.is_open
 
     @property
     def hibernate_after_s(self) -> float:
         return self.actor_class.hibernate_after_s
+
+    @property
+    def size_bytes(self) -> int:
+        return self.state.size_bytes
 
     def spawn_ended(self, task: asyncio.Task[Any]) -> None:
         self.spawned.discard(task)
@@ -124,8 +109,8 @@ class Activation:
                 self._nest(outer, delivery)
                 return
             waits = self.mailbox.exclusive or self.mailbox.waiting or not delivery.shared
-            if waits and (circle := self._circle(chain)) is not None:
-                delivery.release(None, circle)
+            if waits and (deadlock := circle(chain, self.running.values())) is not None:
+                delivery.release(None, deadlock)
                 return
         waiting = self.mailbox.waiting
         if len(waiting) >= self.actor_class.mailbox_events_max:
@@ -141,7 +126,7 @@ class Activation:
     async def leave(self) -> None:
         """Give the actor up: drop the instance, close its SQL and release the claim. Only when it is idle."""
         assert self.is_idle, f"{self.actor} is not idle"
-        epoch = self._epoch
+        epoch = self.state.epoch
         self._forget()
         if epoch:
             await self._home.engine.release(self.actor, epoch)
@@ -195,11 +180,11 @@ class Activation:
             await self._prepare(delivery)
             turn = self._turn(delivery)
             if isinstance(event, AlarmFailed):
-                await self._execute(turn, self.alarms.fail(turn, event.due, event.error))
+                await self._execute(turn, self.state.alarms.fail(turn, event.due, event.error))
                 value: Any = None
             else:
                 assert self._instance is not None
-                value = await self._execute(turn, self._instance.handle(turn, self.alarms))
+                value = await self._execute(turn, self._instance.handle(turn, self.state.alarms))
         except TurnBroken:
             return False
         except RAISED as exc:
@@ -219,32 +204,21 @@ class Activation:
                 Delivery(AlarmFailed(event, error), delivery.reply)
             )  # before anything else of this actor
             return
-        self.gate.release(delivery, value, None if error is None else carried(error, f"{self.actor}"))
+        self.state.gate.release(delivery, value, None if error is None else carried(error, f"{self.actor}"))
 
     async def _prepare(self, delivery: Delivery) -> None:
         """Load the actor and make its instance where needed."""
-        if self._entries is None:
-            await self._load()
+        if not self.state.is_loaded:
+            await self.state.load()
         if self._stale and self.mailbox.exclusive:
             self._drop_instance()
         if self._instance is None and not isinstance(delivery.event, AlarmFailed):
             await self._construct(delivery)
 
-    async def _load(self) -> None:
-        claim = await self._home.engine.claim(self.actor)
-        self._epoch = claim.epoch
-        self._entries = Entries(self.actor, claim, self._home.engine)
-        self.gate = Gate(claim.seq)
-        self._weigh()
-
-    def _weigh(self) -> None:
-        entries = self._entries
-        self.size_bytes = ACTIVATION_BYTES + (0 if entries is None else entries.cached_bytes) + self.sql.memory_bytes
-
     async def _construct(self, delivery: Delivery) -> None:
         members = {**self._members, "ctx": Context(self, self._home.tasks)}
-        instance = Instance(self.actor_class, members, await self._stored_attributes(()))
-        self._instance = instance
+        instance = Instance(self.actor_class, members, await self.state.stored_attributes())
+        self._instance, self.state.attributes = instance, instance.attributes
         if self.actor_class.starts:
             try:
                 await self._execute(self._turn(delivery.beforehand()), instance.object.on_start())
@@ -264,70 +238,21 @@ class Activation:
             while turn.inner_idle is not None:
                 await turn.inner_idle
             if turn.reads:
-                self._check_read(turn)
+                self.state.check_read(turn)
             else:
-                await self.seal(turn, ends=True)
+                await self.state.seal(turn, ends=True)
             return value
         except RAISED as exc:
             if turn.over:
                 raise TurnBroken from exc
-            await self._roll_back(turn)
+            if await self.state.roll_back(turn):
+                self._stale = True
             self._note(turn, exc)
             raise
         finally:
             CURRENT.set(None)
             self.running.pop(turn.number, None)
             turn.over = True
-
-    def _check_read(self, turn: Turn) -> None:
-        """A turn that may not write has not."""
-        turn.check("a reply")
-        attributes = self._attributes
-        if attributes is not None and attributes.have_changed():
-            raise Invalid(f"a method marked @reads changed a durable attribute of {self.actor}; remove @reads")
-
-    async def seal(self, turn: Turn, *, ends: bool = False) -> None:
-        """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
-        if turn.reads:
-            self._check_read(turn)
-            return
-        turn.check("a commit")
-        if len(turn.layers) > 1:
-            raise Invalid("a storage.transaction() is still open; leave its block before the turn ends")
-        layer = turn.layers[0]
-        if self._attributes is not None:
-            self._attributes.collect(layer)
-        self.sql.commit(turn)
-        held_back = Layer() if ends else turn.hold_back()
-        if not layer:
-            turn.layers = [held_back]
-            return
-        entries = self.entries
-        size_bytes = await entries.size_after(layer)
-        if size_bytes > ACTOR_BYTES_MAX:
-            raise Invalid(f"{self.actor} would have {size_bytes:,} bytes; the limit is {ACTOR_BYTES_MAX:,}")
-        turn.check("a commit")
-        turn.layers = [held_back]
-        turn.saved, turn.sql_sealed = True, False
-        gate = self.gate
-        gate.submitted += 1
-        entries.apply(layer, size_bytes, gate.submitted)
-        self._weigh()
-        now_ms = self._home.clock.now_ms()
-        commit = Commit(self.actor, self._epoch, gate.submitted, layer.writes, layer.alarms, size_bytes, now_ms, layer.erased)
-        self._home.committer.submit(commit, self)
-
-    async def _roll_back(self, turn: Turn) -> None:
-        """Leave no trace of what the turn did since its last commit."""
-        attributes = self._attributes
-        wrote = any(turn.layers) or turn.sql_begun or (attributes is not None and attributes.have_changed())
-        self.sql.roll_back(turn)
-        turn.layers = [Layer()]
-        if not wrote:
-            return
-        self._stale = True
-        if attributes is not None:  # the outer turn of a nested one, or reads beside this one, go on with this instance
-            attributes.reload(await self._stored_attributes(()))
 
     def _note(self, turn: Turn, error: BaseException) -> None:
         said = (
@@ -349,8 +274,7 @@ class Activation:
             turn.inner.popleft().release(None, error)
         turn.over, turn.broken = True, error
         self.running.pop(turn.number, None)
-        self.sql.roll_back(turn)
-        turn.layers = [Layer()]
+        self.state.drop_writes(turn)
         self._stale = True
         if turn.delivery.task is not None:
             turn.delivery.task.cancel()
@@ -404,9 +328,9 @@ class Activation:
             delivery.task = outer.inner_task
             turn = outer.inner_turn = self._turn(delivery)
             try:
-                await self.seal(outer)
+                await self.state.seal(outer)
                 assert self._instance is not None
-                value = await self._execute(turn, self._instance.handle(turn, self.alarms))
+                value = await self._execute(turn, self._instance.handle(turn, self.state.alarms))
             except TurnBroken:
                 continue
             except RAISED as exc:
@@ -418,130 +342,30 @@ class Activation:
         if idle is not None and not idle.done():
             idle.set_result(None)
 
-    def _circle(self, chain: Chain) -> Deadlock | None:
-        """The error for an event that this actor can only handle after the event's own sender has ended."""
-        numbers = {ref.number for ref in chain}
-        path = find_circle(self.running.values(), lambda turn: turn.number in numbers, _waits_for)
-        if path is None:
-            return None
-        names = [str(chain[-1].actor), *(str(turn.activation.actor) for turn in path)]
-        return Deadlock(f"these calls wait for each other: {' → '.join(names)}; nothing ran")
-
-    # -- what a turn's storage asks ------------------------------------------------------------------------------------------------
-
-    @property
-    def entries(self) -> Entries:
-        assert self._entries is not None, "the actor is not loaded"
-        return self._entries
-
-    @property
-    def _attributes(self) -> Attributes | None:
-        return None if self._instance is None else self._instance.attributes
-
-    def ready(self, what: str, *, writes: bool = False) -> Turn | None:
-        """The running turn if it need not wait for a nested one: `readable` or `writable` without suspending."""
-        turn = self.current(what)
-        turn.check(what, writes=writes)
-        return turn if turn.inner_idle is None else None
-
-    async def readable(self, what: str) -> Turn:
-        """The running turn, once it may read."""
-        turn = self.current(what)
-        while turn.inner_idle is not None:
-            await asyncio.shield(turn.inner_idle)
-        turn.check(what)
-        return turn
-
-    async def writable(self, what: str) -> Turn:
-        """The running turn, once it may write."""
-        turn = await self.readable(what)
-        turn.check(what, writes=True)
-        return turn
-
-    def current(self, what: str) -> Turn:
-        """The turn of this actor that the running code belongs to. Raises `Invalid` outside one."""
-        turn = CURRENT.get()
-        if turn is None or turn.activation is not self:
-            raise Invalid(f"{what} outside a turn of {self.actor}; enter one with `async with self.ctx.turn():`")
-        return turn
-
-    def begin(self, turn: Turn) -> None:
-        """Open a transaction inside the turn."""
-        if self._attributes is not None:
-            self._attributes.collect(turn.layer)
-        turn.layers.append(Layer())
-        self.sql.begin_inner(turn)
-
-    async def end(self, turn: Turn, *, keep: bool) -> None:
-        """Close the innermost transaction: keep what it wrote as the turn's, or forget it."""
-        attributes = self._attributes
-        if keep and attributes is not None:
-            attributes.collect(turn.layer)
-        layer = turn.layers.pop()
-        self.sql.end_inner(turn, keep=keep)
-        if keep:
-            turn.layer.merge(layer)
-        elif attributes is not None:
-            attributes.reload(await self._stored_attributes(turn.layers))
-
-    def erase(self, turn: Turn) -> None:
-        self.sql.erase(turn)
-        turn.layer.erase()
-        if self._attributes is not None:
-            self._attributes.reload({})
-
-    async def sync(self, turn: Turn) -> None:
-        turn.check_may_leave()
-        await self.seal(turn)
-        await self.gate.wait_open()
-
-    async def _stored_attributes(self, layers: Iterable[Layer]) -> dict[bytes, bytes]:
-        return await self.entries.get_many(list(self.actor_class.attributes.keys.values()), tuple(layers))
-
     # -- what the committer reports ------------------------------------------------------------------------------------------------
 
     def commit_durable(self, commit: Commit) -> None:
         if commit.alarms or commit.erase:
             self._home.alarms_committed(commit)
-        if commit.epoch != self._epoch:
-            return
-        self.entries.settle(commit.seq)
-        self.gate.settle(commit.seq)
-        if self.is_idle:
+        if self.state.settle(commit) and self.is_idle:
             self._home.idle(self)
 
     def commit_lost(self, commit: Commit, error: DurabilityLost) -> None:
         """Start again from what is durable: everything that saw the lost writes is answered with the error."""
-        if commit.epoch != self._epoch:
+        gate = self.state.lose(commit)
+        if gate is None:
             return
-        log.error("%s", error)
-        gate = self.gate
-        self._forget()
+        self._drop_instance()
         self.reset(error)
         gate.lose(error)
+        log.error("%s", error)
         if self.is_idle:
             self._home.idle(self)
 
     def _forget(self) -> None:
-        self._epoch = 0
-        self._entries = None
-        self.gate = Gate(0)
         self._drop_instance()
-        self.sql.close()
+        self.state.forget()
 
     def _drop_instance(self) -> None:
-        self._instance = None
+        self._instance = self.state.attributes = None
         self._stale = False
-
-
-def _waits_for(turn: Turn) -> list[Turn]:
-    """The turns that must end before `turn` can: those that run its calls, or stand before them."""
-    waits: list[Turn] = []
-    for call in turn.calls:
-        if call.turn is not None:
-            waits.append(call.turn)
-        elif call.waiting_in is not None:
-            waits.extend(() if call.waiting_in.inner_turn is None else (call.waiting_in.inner_turn,))
-        elif call.waiting_at is not None:
-            waits.extend(call.waiting_at.running.values())
-    return waits

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from stead.errors import DurabilityLost, EngineFailed
+from stead.errors import DurabilityLost
 from stead.runtime.tasks import Tasks
 from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Engine
 
@@ -43,22 +43,26 @@ class Committer:
             self._tasks.start(self._flush())
 
     async def _flush(self) -> None:
-        while self._queue:
-            size = min(len(self._queue), BATCH_COMMITS_MAX)
-            batch = [self._queue.popleft() for _ in range(size)]
-            try:
-                applied = await self._engine.commit([commit for commit, _ in batch])
-            except EngineFailed as exc:
-                for commit, owner in batch:
-                    lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {exc}")
-                    lost.__cause__ = exc
-                    owner.commit_lost(commit, lost)
-                continue
-            self.flushes += 1
-            for (commit, owner), durable in zip(batch, applied, strict=True):
-                if durable:
-                    self.commits += 1
-                    owner.commit_durable(commit)
-                else:
-                    owner.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))
-        self._running = False
+        try:
+            while self._queue:
+                await self._flush_batch()
+        finally:
+            self._running = False
+
+    async def _flush_batch(self) -> None:
+        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_COMMITS_MAX))]
+        try:
+            applied = await self._engine.commit([commit for commit, _ in batch])
+        except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
+            for commit, owner in batch:
+                lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {exc}")
+                lost.__cause__ = exc
+                owner.commit_lost(commit, lost)
+            return
+        self.flushes += 1
+        for (commit, owner), durable in zip(batch, applied, strict=True):
+            if durable:
+                self.commits += 1
+                owner.commit_durable(commit)
+            else:
+                owner.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, Protocol
 
 from stead.errors import Aborted, Invalid
+from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import CURRENT, Delivery, Entry, Turn
 
@@ -18,10 +19,10 @@ class Host(Protocol):
     """What the context asks of its actor."""
 
     spawned: set[asyncio.Task[Any]]
+    state: ActorState
 
     def accept(self, delivery: Delivery) -> None: ...
     def abort(self, reason: str) -> Aborted: ...
-    def current(self, what: str) -> Turn: ...
     def spawn_ended(self, task: asyncio.Task[Any]) -> None: ...
 
 
@@ -77,7 +78,7 @@ class Context:
         raise self._host.abort(reason)
 
     def check_write(self, what: str) -> None:
-        self._host.current(f"setting {what!r}").check(f"setting {what!r}", writes=True)
+        self._host.state.current(f"setting {what!r}").check(f"setting {what!r}", writes=True)
 
 
 def _retrieve(reply: asyncio.Future[None]) -> None:

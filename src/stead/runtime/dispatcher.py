@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from stead.api import CURRENT_ENV
 from stead.clock import Clock, sleep
-from stead.errors import Invalid, Unavailable
+from stead.errors import Ambiguous, DurabilityLost, Invalid, Unavailable
 from stead.events import AlarmDue, Call, Event, Fetch
 from stead.ids import ActorId, Chance
 from stead.runtime.activation import Activation
@@ -124,7 +124,7 @@ class Dispatcher:
         deadline_s = self._loop.time() + grace_s
         while not self._is_quiet() and self._loop.time() < deadline_s:
             await sleep(_QUIET_POLL_S)
-        self._cut_off(Unavailable("the node is stopping; the turn was rolled back, try again"))
+        self._cut_off()
         while not self.committer.is_idle:
             await sleep(_QUIET_POLL_S)
 
@@ -134,15 +134,19 @@ class Dispatcher:
         self.scheduler.close()
         self._deadlines.close()
         self.residency.close()
-        self._cut_off(Unavailable("the node has stopped"))
+        for activation in self._cut_off():
+            activation.state.gate.lose(Ambiguous("the node has stopped before it knew whether this is durable"))
         await self.tasks.close()
 
-    def _cut_off(self, error: Unavailable) -> None:
-        for activation in list(self.activations.values()):
+    def _cut_off(self) -> list[Activation]:
+        """End every turn, refuse what waits and what comes from now on. Returns the actors that were in memory."""
+        activations = list(self.activations.values())
+        for activation in activations:
             while activation.mailbox.waiting:  # else the end of one turn would begin the next
-                activation.mailbox.waiting.popleft().release(None, error)
-            activation.reset(error)
-        self.activations.clear()  # what comes from now on is refused
+                activation.mailbox.waiting.popleft().release(None, _refusal(activation.actor, True))
+            activation.reset(DurabilityLost("the node stopped before this turn had ended; it was rolled back"))
+        self.activations.clear()
+        return activations
 
     def _is_quiet(self) -> bool:
         return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())

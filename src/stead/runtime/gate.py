@@ -11,6 +11,8 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
+from stead.errors import SteadError
+
 
 class Held(Protocol):
     """Something that waits at the gate."""
@@ -72,7 +74,9 @@ class Gate:
             _, waiting, value, error = held.popleft()
             waiting.release(value, error)
 
-    def lose(self, error: BaseException) -> None:
-        """A commit was lost, and with it everything that waits here."""
+    def lose(self, error: SteadError) -> None:
+        """A commit was lost, and with it everything that waits here. Each gets an error of its own."""
         while self._held:
-            self._held.popleft()[1].release(None, error)
+            own = type(error)(str(error))
+            own.__cause__ = error.__cause__
+            self._held.popleft()[1].release(None, own)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stead import codec
 from stead.api import Actor, HTTPException, Response
-from stead.errors import Aborted
+from stead.errors import Aborted, Invalid
 from stead.events import AlarmDue, Call, Fetch
 from stead.runtime.alarms import ActorAlarms
 from stead.runtime.attributes import Attributes
@@ -32,7 +31,7 @@ class Instance:
     async def call(self, event: Call) -> bytes:
         method = find_method(self._class.methods, event.method, self._class.cls)
         positional, named = method.bind(event.arguments)
-        return codec.encode(await method.function(self.object, *positional, **named))
+        return method.encode_result(await method.function(self.object, *positional, **named))
 
     async def fetch(self, event: Fetch) -> Response:
         if not self._class.fetches:
@@ -43,6 +42,8 @@ class Instance:
     async def run_alarm(self, event: AlarmDue, turn: Turn, alarms: ActorAlarms) -> None:
         info = await alarms.begin(turn, event)
         if info is not None:
+            if not self._class.alarmed:
+                raise Invalid(f"{self._class.cls.__name__} has lost its alarm() method; add it and call alarms.retry()")
             await self.object.alarm(info)
 
     async def handle(self, turn: Turn, alarms: ActorAlarms) -> Any:

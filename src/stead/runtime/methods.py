@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from stead import codec
-from stead.errors import Invalid
+from stead.errors import AppError, Invalid
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
 _NO_ARGUMENTS = codec.encode([[], {}])
@@ -44,7 +44,19 @@ class Parameter:
 class Method:
     """A callable method of a unit's class."""
 
-    __slots__ = ("_keywords", "_named", "_needs_none", "_positional", "_rest", "function", "name", "reads", "returns", "where")
+    __slots__ = (
+        "_keywords",
+        "_named",
+        "_needs_none",
+        "_positional",
+        "_rest",
+        "_returns_plain",
+        "function",
+        "name",
+        "reads",
+        "returns",
+        "where",
+    )
 
     def __init__(self, cls: type, function: Callable[..., Any]) -> None:
         self.function = function
@@ -57,6 +69,7 @@ class Method:
             for parameter in list(inspect.signature(function).parameters.values())[1:]
         ]
         self.returns: Any = hints.get("return", Any)
+        self._returns_plain = _plain_type(self.returns)
         kinds = inspect.Parameter
         self._positional = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
         self._named = {p.name: p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)}
@@ -105,10 +118,20 @@ class Method:
             names = ", ".join(f"{p.name!r} ({type_name(p.annotation)})" for p in missing)
             raise Invalid(f"{self.where}: missing argument {names}")
 
+    def encode_result(self, value: Any) -> bytes:
+        """A reply as it travels. Raises `AppError` in the method's own turn if it is not what the annotation says."""
+        data = codec.encode(value)
+        if value is not None and self.returns is not Any and type(value) is not self._returns_plain:
+            try:
+                codec.convert(codec.decode(data), self.returns)
+            except Invalid as exc:
+                raise AppError(f"{self.where} returned what is no {type_name(self.returns)}: {exc}", "TypeError") from exc
+        return data
+
     def result(self, data: bytes) -> Any:
         """A reply as the caller gets it: of the annotated type."""
         value = codec.decode(data)
-        if self.returns is Any or type(value) is self.returns or value is None:
+        if value is None or self.returns is Any or type(value) is self._returns_plain:
             return value
         return codec.convert(value, self.returns)
 
@@ -136,6 +159,15 @@ def find_method(table: Mapping[str, Method], name: str, cls: type) -> Method:
 def did_you_mean(name: str, known: Mapping[str, object]) -> str:
     near = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _plain_type(annotation: Any) -> type | None:
+    """The type whose instances need no conversion: of `int`, `dict` or `dict[str, Any]`, say."""
+    if annotation == dict[str, Any]:
+        return dict
+    if annotation == list[Any]:
+        return list
+    return annotation if isinstance(annotation, type) and annotation in _PLAIN else None
 
 
 def type_name(annotation: Any) -> str:

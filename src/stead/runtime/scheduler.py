@@ -2,7 +2,7 @@
 
 The engine's index is the truth; this holds the time of the next wake-up only. An alarm is asked for again until the commit of its
 run has changed the index, so a wake that came to nothing (a full mailbox, a failed disk) is repeated after a pause, and a process
-that dies forgets nothing. Wall time may jump: the index is looked at anew at least every `POLL_S`.
+that dies forgets nothing. Wall time may jump or drift: every `POLL_S` it is compared with the loop's, in which the wake-up is set.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from stead.runtime.tasks import Tasks
 from stead.storage.contract import AlarmRow, Commit, Engine
 
 POLL_S = 10.0  # how late an alarm may be after the wall clock jumped forward
+DRIFT_S = 0.5  # by which the clocks may part before the index is looked at anew
 UNDER_WAY_MAX = 512  # alarms delivered and not answered
 LOOK_MAX = 10_000  # alarms read at a time, and the most that are remembered as paused
 PAUSE_S = 1.0  # before an alarm whose delivery failed, or an engine that did, is tried again
@@ -40,17 +41,21 @@ class AlarmScheduler:
         self._paused: dict[tuple[str, str], float] = {}  # until when, in loop time
         self._timer: asyncio.TimerHandle | None = None
         self._wake_s = 0.0  # loop time of the timer
+        self._comparison: asyncio.TimerHandle | None = None
+        self._offset_s = 0.0  # from loop time to wall time, at the last look
         self._looking = False
         self._again = False
         self._closed = False
 
     def start(self) -> None:
         self._wake_in(0)
+        self._compare()
 
     def close(self) -> None:
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._comparison):
+            if timer is not None:
+                timer.cancel()
 
     def committed(self, commit: Commit) -> None:
         """A commit changed the index: be awake in time for its earliest alarm."""
@@ -58,10 +63,18 @@ class AlarmScheduler:
         if due:
             self._wake_in((min(due) - self._clock.now_ms()) / 1000)
 
+    def _compare(self) -> None:
+        if abs(self._clocks_apart_s() - self._offset_s) > DRIFT_S:
+            self._wake_in(0)
+        self._comparison = self._loop.call_later(POLL_S, self._compare)
+
+    def _clocks_apart_s(self) -> float:
+        return self._clock.now_ms() / 1000 - self._loop.time()
+
     def _wake_in(self, delay_s: float) -> None:
         if self._closed:
             return
-        wake_s = self._loop.time() + min(max(delay_s, 0), POLL_S)
+        wake_s = self._loop.time() + max(delay_s, 0)
         if self._timer is not None and not self._timer.cancelled() and self._wake_s <= wake_s:
             return
         if self._timer is not None:
@@ -79,7 +92,8 @@ class AlarmScheduler:
 
     async def _look(self) -> None:
         """Deliver what is due, and set the timer for what is not."""
-        delay_s = PAUSE_S
+        delay_s: float | None = PAUSE_S
+        self._offset_s = self._clocks_apart_s()
         now_ms = self._clock.now_ms()
         try:
             # What is under way or paused stands first in the index until it has run: it must not hide what comes after.
@@ -91,11 +105,14 @@ class AlarmScheduler:
                 delay_s = (soon_ms - self._clock.now_ms()) / 1000
             if not rows:
                 next_ms = await self._engine.next_due_ms()
-                delay_s = POLL_S if next_ms is None else (next_ms - self._clock.now_ms()) / 1000
+                delay_s = None if next_ms is None else (next_ms - self._clock.now_ms()) / 1000
         except EngineFailed as exc:
             log.error("alarms cannot be read and wait: %s", exc)
         self._looking = False
-        self._wake_in(0 if self._again else delay_s)
+        if self._again:
+            delay_s = 0
+        if delay_s is not None:
+            self._wake_in(delay_s)
         self._again = False
 
     def _begin_all(self, rows: list[AlarmRow]) -> None:

@@ -10,7 +10,6 @@ from typing import cast
 
 from starlette.types import ASGIApp
 
-from stead import codec
 from stead.api import CURRENT_ENV, Env, HTTPException, Response, Service
 from stead.errors import Invalid
 from stead.events import Call, Fetch
@@ -99,7 +98,7 @@ class _ClassRunner:
             result = await method.function(self._service, *arguments, **keywords)
         finally:
             CURRENT_ENV.reset(token)
-        return codec.encode(result)
+        return method.encode_result(result)
 
 
 class _AppRunner:

@@ -112,7 +112,7 @@ class Stub:
         if turn is None:
             self._door.forward(self.id, event, reply, None)
         else:
-            turn.activation.gate.release(Outgoing(self._door, self.id, event, reply, turn))
+            turn.activation.state.gate.release(Outgoing(self._door, self.id, event, reply, turn))
 
 
 class ServiceStub:
@@ -147,7 +147,7 @@ class ServiceStub:
         turn = await leaving()
         if turn is None:
             return ()
-        await turn.activation.gate.wait_open()
+        await turn.activation.state.gate.wait_open()
         return turn.chain
 
 
@@ -212,8 +212,8 @@ async def leaving() -> Turn | None:
         return None
     turn.check_may_leave()
     if turn.inner_idle is not None:
-        await turn.activation.readable("a call to another unit")
-    await turn.activation.seal(turn)
+        await turn.activation.state.readable("a call to another unit")
+    await turn.activation.state.seal(turn)
     return turn
 
 

@@ -65,6 +65,8 @@ class Entries:
         self._cache: dict[bytes, bytes | None] = dict(claim.entries) if claim.entries is not None else {}
         self.cached_bytes = sum(_weight(key, value) for key, value in self._cache.items())
         self._pinned: dict[bytes, int] = {}  # of an actor read by key: the commit that must be durable before a key may be dropped
+        self._version = 0  # counts changes, to see that there was none while the engine was asked
+        self._learned: dict[bytes, int] = {}  # of keys that are not cached: the size of what the next commit replaces
         self._whole_until: int | None = None  # of an actor that has grown too large: the commit after which it is read by key
 
     async def get(self, key: bytes, layers: Sequence[Layer]) -> bytes | None:
@@ -115,22 +117,37 @@ class Entries:
         rows = sorted(((key, value) for key, value in inside.items() if value is not None), reverse=reverse)
         return rows if limit is None else rows[:limit]
 
-    async def size_after(self, layer: Layer) -> int:
+    def unlearned(self, layer: Layer) -> list[bytes]:
+        """The keys whose present size must be learned before `size_after` can tell."""
+        if self.whole or layer.erased:
+            return []
+        return [key for key in layer.writes if key not in self._cache and key not in self._learned]
+
+    async def learn(self, keys: Sequence[bytes]) -> None:
+        """Ask the engine what size `keys` have now; known until the next commit."""
+        version = self._version
+        found = await self._engine.read(self._actor, keys)
+        if version == self._version:
+            self._learned.update({key: len(key) + len(found[key]) if key in found else 0 for key in keys})
+
+    def size_after(self, layer: Layer) -> int:
         """What `size_bytes` would be with `layer` applied."""
         size = 0 if layer.erased else self.size_bytes
-        old: Mapping[bytes, bytes | None] = {}
-        if not layer.erased:
-            old = self._cache if self.whole else await self.get_many(list(layer.writes), ())
         for key, value in layer.writes.items():
-            before = old.get(key)
-            if before is not None:
-                size -= len(key) + len(before)
+            if not layer.erased:
+                size -= self._size(key)
             if value is not None:
                 size += len(key) + len(value)
         return size
 
+    def _size(self, key: bytes) -> int:
+        value = self._cache.get(key)
+        return self._learned.get(key, 0) if value is None else len(key) + len(value)
+
     def apply(self, layer: Layer, size_bytes: int, seq: int) -> None:
         """Make `layer` part of the entries, as commit `seq`, before it is durable."""
+        self._version += 1
+        self._learned.clear()
         if layer.erased:
             self._cache.clear()
             self._pinned.clear()
@@ -159,12 +176,13 @@ class Entries:
 
     async def _fetch(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         wanted = list(keys)
+        version = self._version
         found = await self._engine.read(self._actor, wanted)
-        for key in wanted:
-            if key not in self._pinned:  # written while the engine was asked
+        if version == self._version:
+            for key in wanted:
                 self._forget(key)
                 self._remember(key, found.get(key))
-        self._trim()
+            self._trim()
         return found
 
     def _remember(self, key: bytes, value: bytes | None) -> None:

@@ -28,6 +28,7 @@ from stead.runtime.mailbox import Mailbox
 from stead.runtime.methods import Parameter
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.sql import ActorSql
+from stead.runtime.state import ActorState
 from stead.runtime.stubs import Outgoing
 from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import BATCH_COMMITS_MAX, Claim, Commit
@@ -173,24 +174,25 @@ def held_overtaken(right: Any) -> Any:
 # -- P3: whole or not at all -----------------------------------------------------------------------------------------------------
 
 
-@_plant("P3", Activation, "_roll_back")
+@_plant("P3", ActorState, "roll_back")
 def rollback_forgotten(right: Any) -> Any:
     """A turn that raises commits what it wrote."""
 
-    async def roll_back(self: Activation, turn: Turn) -> None:
+    async def roll_back(self: ActorState, turn: Turn) -> bool:
         turn.layers = turn.layers[:1]
         await self.seal(turn)
+        return True
 
     return roll_back
 
 
-@_plant("P3", Activation, "_roll_back")
+@_plant("P3", ActorState, "roll_back")
 def instance_not_rebuilt(right: Any) -> Any:
     """After a turn that raised, the instance stays."""
 
-    async def roll_back(self: Activation, turn: Turn) -> None:
+    async def roll_back(self: ActorState, turn: Turn) -> bool:
         await right(self, turn)
-        self._stale = False
+        return False
 
     return roll_back
 
@@ -295,7 +297,7 @@ def alarm_settled_before_run(right: Any) -> Any:
     async def begin(self: ActorAlarms, turn: Turn, event: AlarmDue) -> Any:
         info = await right(self, turn, event)
         turn.final = Layer()
-        await turn.activation.seal(turn)
+        await turn.activation.state.seal(turn)
         return info
 
     return begin

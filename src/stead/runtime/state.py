@@ -1,0 +1,223 @@
+"""What an actor in memory knows of its durable self, and how a turn becomes a commit.
+
+Turns collect their writes in layers and read through them. `seal` makes a layer part of the entries and submits it as one commit;
+that is the only place where entries change, and from the moment that it takes the layer it does not suspend. `roll_back` drops the
+layers. Whatever the user's code asks of its storage first asks here for the turn that it belongs to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+from stead.clock import Clock
+from stead.errors import Invalid
+from stead.ids import ActorId, Chance
+from stead.runtime.alarms import ActorAlarms
+from stead.runtime.attributes import Attributes
+from stead.runtime.classes import ActorClass
+from stead.runtime.commits import Committed, Committer
+from stead.runtime.gate import Gate
+from stead.runtime.sql import ActorSql
+from stead.runtime.storage import ActorStorage
+from stead.runtime.turn import CURRENT, Turn
+from stead.storage.contract import Commit, Engine
+from stead.storage.entries import Entries, Layer
+
+ACTOR_BYTES_MAX = 10 * 1024**3
+ACTIVATION_BYTES = 4096  # what an activation weighs beside its entries and its SQL: see docs/limitations.md
+
+
+class Home(Protocol):
+    """The node's part that an actor's state works with."""
+
+    engine: Engine
+    clock: Clock
+    chance: Chance
+    committer: Committer
+
+
+class ActorState:
+    """The durable side of one activation. `owner` hears how its commits ended."""
+
+    def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home, owner: Committed) -> None:
+        self.actor = actor
+        self._attribute_keys = list(actor_class.attributes.keys.values())
+        self._home = home
+        self._owner = owner
+        self.epoch = 0  # 0: not loaded
+        self._entries: Entries | None = None
+        self.attributes: Attributes | None = None  # of the instance, while there is one
+        self.gate = Gate(0)
+        self.size_bytes = ACTIVATION_BYTES  # an estimate of the memory it holds
+        self.alarms = ActorAlarms(self, home.clock, home.chance, lambda: actor_class.alarmed)
+        self.storage = ActorStorage(self)
+        self.sql = ActorSql(self, home.clock)
+
+    # -- coming and going ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._entries is not None
+
+    @property
+    def entries(self) -> Entries:
+        assert self._entries is not None, "the actor is not loaded"
+        return self._entries
+
+    async def load(self) -> None:
+        """Claim the actor and read it."""
+        claim = await self._home.engine.claim(self.actor)
+        self.epoch = claim.epoch
+        self._entries = Entries(self.actor, claim, self._home.engine)
+        self.gate = Gate(claim.seq)
+        self._weigh()
+
+    def _weigh(self) -> None:
+        entries = self._entries
+        self.size_bytes = ACTIVATION_BYTES + (0 if entries is None else entries.cached_bytes) + self.sql.memory_bytes
+
+    def forget(self) -> None:
+        """Know nothing of the actor any more; `load` begins anew."""
+        self.epoch = 0
+        self._entries = None
+        self.attributes = None
+        self.gate = Gate(0)
+        self.sql.close()
+
+    def settle(self, commit: Commit) -> bool:
+        """A commit is durable. False if it was of an earlier claim."""
+        if commit.epoch != self.epoch:
+            return False
+        self.entries.settle(commit.seq)
+        self.gate.settle(commit.seq)
+        return True
+
+    def lose(self, commit: Commit) -> Gate | None:
+        """A commit is lost, and so is all that is in memory. What waits at the old gate is the caller's to answer."""
+        if commit.epoch != self.epoch:
+            return None
+        gate = self.gate
+        self.forget()
+        return gate
+
+    # -- a turn's end --------------------------------------------------------------------------------------------------------------
+
+    def check_read(self, turn: Turn) -> None:
+        """A turn that may not write has not."""
+        turn.check("a reply")
+        if self.attributes is not None and self.attributes.have_changed():
+            raise Invalid(f"a method marked @reads changed a durable attribute of {self.actor}; remove @reads")
+
+    async def seal(self, turn: Turn, *, ends: bool = False) -> None:
+        """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
+        if turn.reads:
+            self.check_read(turn)
+            return
+        while unlearned := self._collect(turn):
+            await self.entries.learn(unlearned)
+        layer = turn.layers[0]
+        held_back = Layer() if ends else turn.hold_back()
+        if layer:
+            self._submit(layer)
+            turn.saved, turn.sql_sealed = True, False
+        turn.layers = [held_back]
+
+    def _collect(self, turn: Turn) -> list[bytes]:
+        """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""
+        turn.check("a commit")
+        if len(turn.layers) > 1:
+            raise Invalid("a storage.transaction() is still open; leave its block before the turn ends")
+        layer = turn.layers[0]
+        if self.attributes is not None:
+            self.attributes.collect(layer)
+        self.sql.commit(turn)
+        return self.entries.unlearned(layer)
+
+    def _submit(self, layer: Layer) -> None:
+        entries, gate = self.entries, self.gate
+        size_bytes = entries.size_after(layer)
+        if size_bytes > ACTOR_BYTES_MAX:
+            raise Invalid(f"{self.actor} would have {size_bytes:,} bytes; the limit is {ACTOR_BYTES_MAX:,}")
+        gate.submitted += 1
+        entries.apply(layer, size_bytes, gate.submitted)
+        self._weigh()
+        now_ms = self._home.clock.now_ms()
+        commit = Commit(self.actor, self.epoch, gate.submitted, layer.writes, layer.alarms, size_bytes, now_ms, layer.erased)
+        self._home.committer.submit(commit, self._owner)
+
+    async def roll_back(self, turn: Turn) -> bool:
+        """Leave no trace of what the turn did since its last commit, but in plain attributes. False if it had done nothing."""
+        attributes = self.attributes
+        wrote = any(turn.layers) or turn.sql_begun or (attributes is not None and attributes.have_changed())
+        self.drop_writes(turn)
+        if wrote and attributes is not None:  # the outer turn of a nested one, or reads beside this one, go on with them
+            attributes.reload(await self.stored_attributes())
+        return wrote
+
+    def drop_writes(self, turn: Turn) -> None:
+        self.sql.roll_back(turn)
+        turn.layers = [Layer()]
+
+    async def stored_attributes(self, layers: Iterable[Layer] = ()) -> dict[bytes, bytes]:
+        return await self.entries.get_many(self._attribute_keys, tuple(layers))
+
+    # -- what the user's code asks -------------------------------------------------------------------------------------------------
+
+    def ready(self, what: str, *, writes: bool = False) -> Turn | None:
+        """The running turn if it need not wait for a nested one: `readable` or `writable` without suspending."""
+        turn = self.current(what)
+        turn.check(what, writes=writes)
+        return turn if turn.inner_idle is None else None
+
+    async def readable(self, what: str) -> Turn:
+        """The running turn, once it may read."""
+        turn = self.current(what)
+        while turn.inner_idle is not None:
+            await asyncio.shield(turn.inner_idle)
+        turn.check(what)
+        return turn
+
+    async def writable(self, what: str) -> Turn:
+        """The running turn, once it may write."""
+        turn = await self.readable(what)
+        turn.check(what, writes=True)
+        return turn
+
+    def current(self, what: str) -> Turn:
+        """The turn of this actor that the running code belongs to. Raises `Invalid` outside one."""
+        turn = CURRENT.get()
+        if turn is None or turn.activation.state is not self:
+            raise Invalid(f"{what} outside a turn of {self.actor}; enter one with `async with self.ctx.turn():`")
+        return turn
+
+    def begin(self, turn: Turn) -> None:
+        """Open a transaction inside the turn."""
+        if self.attributes is not None:
+            self.attributes.collect(turn.layer)
+        turn.layers.append(Layer())
+        self.sql.begin_inner(turn)
+
+    async def end(self, turn: Turn, *, keep: bool) -> None:
+        """Close the innermost transaction: keep what it wrote as the turn's, or forget it."""
+        attributes = self.attributes
+        if keep and attributes is not None:
+            attributes.collect(turn.layer)
+        layer = turn.layers.pop()
+        self.sql.end_inner(turn, keep=keep)
+        if keep:
+            turn.layer.merge(layer)
+        elif attributes is not None:
+            attributes.reload(await self.stored_attributes(turn.layers))
+
+    def erase(self, turn: Turn) -> None:
+        self.sql.erase(turn)
+        turn.layer.erase()
+        if self.attributes is not None:
+            self.attributes.reload({})
+
+    async def sync(self, turn: Turn) -> None:
+        turn.check_may_leave()
+        await self.seal(turn)
+        await self.gate.wait_open()
