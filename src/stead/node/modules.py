@@ -35,9 +35,13 @@ def import_module(name: str, directory: Path) -> ModuleType:
 
 
 def is_beside(module: ModuleType, directory: Path) -> bool:
-    """Whether the module's source is the application's own."""
-    places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
-    return any(is_own_file(place, directory) for place in places if place)
+    """Whether the module's source is the application's own, and of a package without `__init__.py` all of its places are."""
+    file = getattr(module, "__file__", None)
+    try:
+        places = [file] if file else list(getattr(module, "__path__", []))
+    except KeyError:  # such a package asks for its parent, which is not loaded (any more)
+        return False
+    return bool(places) and all(is_own_file(place, directory) for place in places)
 
 
 def _switch(directory: Path) -> None:
