@@ -8,8 +8,10 @@ import platform
 import shutil
 import signal
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 
 from rich.console import Console
@@ -24,7 +26,7 @@ from benchmarks.plot import render_bars, save_png
 from benchmarks.report import Report
 from benchmarks.session import Plan, Session
 from benchmarks.table import render
-from benchmarks.workloads import LEFT_OUT, WORKLOADS, Workload
+from benchmarks.workloads import WORKLOADS, Workload
 from stead.clock import SystemClock
 
 RESULTS = HERE / "results"
@@ -68,45 +70,54 @@ def _known(text: str, known: set[str]) -> set[str]:
     return names
 
 
-def benchmark(options: argparse.Namespace, console: Console) -> Report:
-    """Run what was asked for, with the report kept even of a benchmark that is broken off."""
-    seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    repeats = options.repeats or (QUICK_REPEATS if options.quick else REPEATS)
-    firsts = QUICK_FIRSTS if options.quick else FIRSTS
-    stored = (*STORED, STORED_FULL) if options.full else STORED
+def plan_of(options: argparse.Namespace) -> Plan:
+    """What was asked for, of the contenders that are installed."""
+    return Plan(
+        workloads=options.only,
+        contenders=[contender for contender in options.contenders if not contender.missing()],
+        seconds=options.seconds or (QUICK_SECONDS if options.quick else SECONDS),
+        repeats=options.repeats or (QUICK_REPEATS if options.quick else REPEATS),
+        firsts=QUICK_FIRSTS if options.quick else FIRSTS,
+        stored=(*STORED, STORED_FULL) if options.full else STORED,
+    )
+
+
+def begin_report(plan: Plan, asked: Sequence[Contender], can_trace: bool) -> Report:
+    """A report that says where and with what it was made, and what it has to do without."""
     report = Report(
         datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).isoformat(timespec="seconds"),
         {"system": f"{platform.system()} {platform.release()}", "cores": str(os.cpu_count()), "python": platform.python_version()},
-        {"seconds": seconds, "repeats": repeats, "first requests": firsts},
+        {"seconds": plan.seconds, "repeats": plan.repeats, "first requests": plan.firsts},
+        {contender.name: contender.version() for contender in plan.contenders},
     )
-    present = []
-    for contender in options.contenders:
-        missing = contender.missing()
-        if missing:
-            report.notes.append(f"{contender.name} skipped: {missing}")
-        else:
-            report.versions[contender.name] = contender.version()
-            present.append(contender)
-    report.notes.extend(f"{name} left out: {why}" for name, why in LEFT_OUT.items())
+    report.notes.extend(f"{contender.name} skipped: {missing}" for contender in asked if (missing := contender.missing()))
     if ARE_SHARED:
         report.notes.append("one core for servers and load: the figures measure both")
-    can_trace = shutil.which("strace") is not None
     if not can_trace:
         report.notes.append("flushes not counted: on Debian and Ubuntu, apt-get install strace")
+    return report
+
+
+def benchmark(options: argparse.Namespace, console: Console) -> Report:
+    """Run it, and keep the report even of a benchmark that is broken off."""
+    plan, can_trace = plan_of(options), shutil.which("strace") is not None
+    report = begin_report(plan, options.contenders, can_trace)
     for note in report.notes:
         console.print(note, style="yellow")
     pin_driver()
-    plan = Plan(options.only, present, seconds, repeats, firsts, stored)
+    options.data.mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, refresh_per_second=1) as progress:  # seldom: it runs beside the load
+    with (
+        TemporaryDirectory(prefix="bench-", dir=options.data) as data,
+        Progress(*columns, console=console, refresh_per_second=1) as progress,  # seldom: it runs beside the load
+    ):
         task = progress.add_task("the machine's limits", total=1 + plan.steps())
         try:
-            report.limits = measure_limits(options.data, seconds)
-            Session(plan, report, options.data, can_trace, lambda text: progress.update(task, description=text, advance=1)).run()
+            report.limits = measure_limits(Path(data), plan.seconds)
+            Session(plan, report, Path(data), can_trace, lambda text: progress.update(task, description=text, advance=1)).run()
             progress.update(task, description="done", advance=1)
         finally:
             report.save(options.json)
-            shutil.rmtree(options.data, ignore_errors=True)
     return report
 
 

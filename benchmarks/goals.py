@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Cell, Summary, flushes_per_request, summaries
 from benchmarks.report import Report
+from benchmarks.workloads import LEFT_OUT
 
 STEAD = "stead"
 FLAT = 0.8  # the slowest point of a growth over its fastest
@@ -60,6 +61,7 @@ def judge(report: Report) -> list[Verdict]:
     found = summaries(report)
     verdicts = [_judge_ratio(ratio, found) for ratio in RATIOS]
     verdicts += [_judge_flushes(report), _judge_start(found), *(_judge_growth(growth, found) for growth in GROWTHS)]
+    verdicts += [Verdict(name, "", why, "waits for rooms", None) for name, why in LEFT_OUT.items()]
     return sorted(verdicts, key=lambda verdict: verdict.workload)
 
 

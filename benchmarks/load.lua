@@ -1,4 +1,5 @@
--- Sends METHOD to PREFIX0 .. PREFIX<IDS-1> in a fixed pseudo-random order, or to PREFIX itself where IDS is 0; ends with one line of figures.
+-- Sends METHOD to PREFIX0 .. PREFIX<IDS-1> in a fixed pseudo-random order, or to PREFIX itself where IDS is 0. Ends with a line of
+-- figures.
 -- Requests are formatted before the clock starts, so that the load generator measures the server and not itself.
 
 local requests = {}

@@ -30,7 +30,7 @@ class Seed:
 
 
 def plant(data: Path, seed: Seed) -> None:
-    """Write the actors. A million small ones take about a minute."""
+    """Write the actors. A million small ones take about twenty seconds."""
     uvloop.run(_plant(data, seed))
 
 

@@ -23,6 +23,7 @@ from benchmarks.measures import Usage, count_flushes, descent, trace_prefix, usa
 READY_TIMEOUT_S = 60.0
 READY_POLL_S = 0.001  # a start is measured, so the poll must not be what takes the time
 STOP_TIMEOUT_S = 30.0
+LOG_SHOWN_CHARACTERS = 1000
 GREETING = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 
 
@@ -81,9 +82,17 @@ class Server:
     def usage(self) -> Usage:
         return usage_of(process.pid for process in self._processes)
 
+    def ended(self) -> str:
+        """How the server ended and what it said last, "" while all its processes run."""
+        codes = [str(process.returncode) for process in self._processes if process.poll() is not None]
+        return f"ended with {', '.join(codes)}; its log ends: {self._log_end()}" if codes else ""
+
     def flushes(self) -> int:
         """How many so far, of a server started with `traced`."""
         return sum(count_flushes(self._trace(number).read_text()) for number in range(len(self._processes)))
+
+    def _log_end(self) -> str:
+        return (self._place.data / "log").read_text(errors="replace")[-LOG_SHOWN_CHARACTERS:]
 
     def _trace(self, number: int) -> Path:
         return self._place.data / f"flushes.{number}"
@@ -105,11 +114,10 @@ class Server:
     def _wait_up(self, command: Command, *, is_last: bool) -> None:
         deadline = time.perf_counter() + READY_TIMEOUT_S
         while not _is_up(command.port, answers=is_last):
-            ended = self._processes[-1].poll() is not None
+            ended = self.ended()
             if ended or time.perf_counter() > deadline:
-                said = (self._place.data / "log").read_text(errors="replace")[-1000:]
-                how = "ended" if ended else f"was not ready within {READY_TIMEOUT_S:.0f} s"
-                raise LoadFailed(f"{self.contender.name} {how}; its log ends: {said}")
+                late = f"was not ready within {READY_TIMEOUT_S:.0f} s; its log ends: {self._log_end()}"
+                raise LoadFailed(f"{self.contender.name} {ended or late}")
             time.sleep(READY_POLL_S)  # noqa: TID251 - waits for a real process, and nothing else runs here
 
 

@@ -116,8 +116,8 @@ class Session:
             after_use = server.usage()
             fault = sample.fault or check_counts(load, sample, before, total(server.port, load))
         except LoadFailed as exc:
-            self._report.notes.append(f"{workload} {name} failed: {exc}")
-            self._report.runs.append(Run(workload, variant, name, repeat, 0, 0.0, 0.0, 0.0, fault=str(exc)))
+            fault = f"{exc} {server.ended()}".strip()
+            self._report.runs.append(Run(workload, variant, name, repeat, 0, 0.0, 0.0, 0.0, fault=fault))
             return
         self._report.runs.append(
             Run(

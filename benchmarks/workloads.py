@@ -54,4 +54,4 @@ WORKLOADS: tuple[Workload, ...] = (
     Growth("W7", "growth of W2 and W3: stored actors, size of an actor"),
 )
 TITLES = {workload.name: workload.title for workload in WORKLOADS}
-LEFT_OUT = {"W6": "rooms: one message to 100 sockets, echo, memory of idle sockets and resident actors. Waits for rooms."}
+LEFT_OUT = {"W6": "rooms: deliveries, echo, memory of sockets and actors"}
