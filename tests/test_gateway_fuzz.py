@@ -102,7 +102,7 @@ def test_every_request_gets_a_proper_response(
         "query_string": body[0][:50] if body else b"",
         "headers": [(b"host", host), *headers],
     }
-    app = Gateway(deliver, MANY if many else DIRECTORY, LIMITS, Operations(is_development=dev))
+    app = Gateway(deliver, MANY if many else DIRECTORY, LIMITS, Operations(describe=repr if dev else None))
     sent = asyncio.run(_exchange(app, scope, body))
     assert [message["type"] for message in sent[:2]] == ["http.response.start", "http.response.body"]
     assert all(message["type"] == "http.response.body" for message in sent[1:])

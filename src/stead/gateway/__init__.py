@@ -2,7 +2,7 @@
 
 from stead.gateway.admission import Limits
 from stead.gateway.app import Deliver, Gateway, OnRequest, Operations
-from stead.gateway.problems import user_traceback
+from stead.gateway.problems import Describe
 from stead.gateway.sites import Directory, Site
 
-__all__ = ["Deliver", "Directory", "Gateway", "Limits", "OnRequest", "Operations", "Site", "user_traceback"]
+__all__ = ["Deliver", "Describe", "Directory", "Gateway", "Limits", "OnRequest", "Operations", "Site"]

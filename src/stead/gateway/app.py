@@ -24,7 +24,7 @@ from stead.clock import Clock, SystemClock
 from stead.errors import SteadError
 from stead.events import Fetch
 from stead.gateway.admission import Limits, admit
-from stead.gateway.problems import is_unexpected, problem
+from stead.gateway.problems import Describe, is_unexpected, problem
 from stead.gateway.sites import Directory
 from stead.ids import Chance
 
@@ -51,7 +51,7 @@ class Operations(msgspec.Struct, frozen=True):
     is_ready: Callable[[], bool] = lambda: True
     admin: ASGIApp | None = None  # serves what is below /_stead, but for readiness
     on_request: OnRequest | None = None
-    is_development: bool = False  # messages and tracebacks of failures, and known addresses, are sent to clients
+    describe: Describe | None = None  # in development: clients are told of failures, and of the addresses there are
     clock: Clock = SystemClock()
     chance: Chance = Chance()
 
@@ -133,7 +133,7 @@ class Gateway:
         request_id = f"{self._request_prefix}-{self._request_number}"
         if is_unexpected(error):
             _log.error("request %s failed: %s %s", request_id, scope["method"], scope["path"], exc_info=error)
-        response = problem(error, request_id, self._operations.is_development)
+        response = problem(error, request_id, self._operations.describe)
         if response.status_code == 413 and scope["http_version"].startswith("1"):
             response.raw_headers.append((b"connection", b"close"))  # the rest of the body is on its way and nobody will read it
         await _send_whole(response, scope, send)
@@ -151,7 +151,7 @@ class Gateway:
     def _unknown_host(self, scope: Scope) -> HTTPException:
         host = _host_text(scope)
         detail = f"no service answers at {host or 'a request without Host'}"
-        if self._operations.is_development:
+        if self._operations.describe is not None:
             port = host.rpartition(":")[2]
             suffix = f":{port}" if port.isdigit() else ""
             known = ", ".join(f"{scope.get('scheme', 'http')}://{known}{suffix}" for known in self._directory.hosts)

@@ -9,11 +9,7 @@ from __future__ import annotations
 
 import http.client
 import math
-import re
-import sysconfig
-import traceback
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -22,10 +18,9 @@ from starlette.responses import Response
 
 from stead.errors import AppError, Overloaded, SteadError
 
-_NOT_THE_USERS = tuple(
-    {str(Path(__file__).parents[1]), *(sysconfig.get_paths()[name] for name in ("stdlib", "platlib", "purelib"))},
-)
-_FRAME = re.compile(r'  File "(.+)", line \d+').match
+Describe = Callable[[BaseException], str]
+"""An error as its developer wants to see it: where it was raised, the application's own lines first."""
+
 _NO_BODY = frozenset({204, 205, 304})
 
 
@@ -44,8 +39,9 @@ def is_unexpected(error: Exception) -> bool:
     return status_of(error) == 500 and not isinstance(error, HTTPException)
 
 
-def problem(error: Exception, request_id: str, is_development: bool) -> Response:
-    """The response to a request that failed with `error`."""
+def problem(error: Exception, request_id: str, describe: Describe | None) -> Response:
+    """The response to a request that failed with `error`. In development, where `describe` is given, clients are told all."""
+    is_development = describe is not None
     status = status_of(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Overloaded):
@@ -55,41 +51,11 @@ def problem(error: Exception, request_id: str, is_development: bool) -> Response
     if detail:
         body["detail"] = detail
     body["request_id"] = request_id
-    if is_development and is_unexpected(error):
-        body["traceback"] = user_traceback(error)
+    if describe is not None and is_unexpected(error):
+        body["traceback"] = describe(error)
     response = Response(b"" if status in _NO_BODY or status < 400 else _encode(body), status)
     response.raw_headers = _headers(headers, request_id, status, len(response.body))
     return response
-
-
-def user_traceback(error: BaseException) -> str:
-    """The error, then the application's own frames, the innermost on top, and the whole traceback below.
-
-    An error that comes from another unit brings that unit's traceback as a note; its own frames are the innermost of all.
-    """
-    lines = [f"{type(error).__name__}: {_message(error)}"]
-    for note in getattr(error, "__notes__", ()):
-        lines += reversed(_own_frames(note.splitlines()))
-    here = "".join(traceback.format_tb(error.__traceback__)).splitlines()
-    lines += reversed(_own_frames(here))
-    return "\n".join([*lines, "", *"".join(traceback.format_exception(error)).splitlines()])
-
-
-def _own_frames(lines: Iterable[str]) -> list[str]:
-    """The frames of a printed traceback that are the application's, outermost first."""
-    frames: list[str] = []
-    is_own = False
-    for line in lines:
-        frame = _FRAME(line)
-        if frame is not None:
-            is_own = not frame[1].startswith((*_NOT_THE_USERS, "<"))
-            if is_own:
-                frames.append(line)
-        elif is_own and line.startswith("    "):
-            frames[-1] += "\n" + line
-        else:
-            is_own = False
-    return frames
 
 
 def _type(error: Exception) -> str:

@@ -17,7 +17,7 @@ from stead.gateway import Limits as RequestLimits
 from stead.ids import ActorId, Chance
 from stead.node.application import LoadedApplication
 from stead.node.settings import Settings
-from stead.node.traces import LoadFailed
+from stead.node.traces import LoadFailed, describe
 from stead.node.variables import application_variables, service_variables
 from stead.runtime import Limits, Runtime
 from stead.storage.contract import Engine
@@ -74,7 +74,7 @@ class Node:
                 is_ready=lambda: self._is_ready,
                 admin=operating.admin(self) if operating.admin is not None else None,
                 on_request=operating.on_request,
-                is_development=operating.is_development,
+                describe=(lambda error: describe(error, application.directory)) if operating.is_development else None,
                 clock=clock,
                 chance=chance,
             ),
