@@ -27,7 +27,6 @@ from stead.manifest import (
     SqlDatabase,
     Task,
     Visibility,
-    binding_name,
     checks,
     find_manifest,
     load_manifest,
@@ -150,7 +149,7 @@ def test_units_know_their_place_and_binding() -> None:
     """Whoever cannot find a unit's class can say where the unit is declared."""
     shop = parse_manifest(SHOP, "shop/stead.manifest")
     assert [str(unit.position) for unit in shop.units] == ["shop/stead.manifest:2:3", "shop/stead.manifest:3:3"]
-    assert shop.actors[0].binding == binding_name("shopping-cart") == "SHOPPING_CART"
+    assert shop.actors[0].binding == "SHOPPING_CART"
     assert shop.services[0].domain == "shop-api"
     assert (shop.actors[0].kind, Position("a", 1, 2)) == ("actor", ("a", 1, 2))
 

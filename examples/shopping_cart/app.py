@@ -12,7 +12,7 @@ from typing import Any
 
 from stead import Actor, AlarmInfo, HTTPException, Request, Service, durable, reads, route
 
-CART_TTL_MS = int(float(os.environ.get("STEAD_CART_TTL_S", "86400")) * 1000)
+CART_TTL = timedelta(seconds=float(os.environ.get("STEAD_CART_TTL_S", "86400")))
 QUANTITY_MAX = 1_000_000  # of one line: more is a slip of the keyboard
 
 
@@ -25,10 +25,11 @@ class ShoppingCart(Actor):
 
     async def add_item(self, product_id: str, quantity: int = 1) -> dict[str, Any]:
         """Add a line. The same product added again is a line of its own. Puts the end of the cart off."""
-        added_at = await self._postpone_end()
+        now = self.env.now()
+        await self.storage.set_alarm(now + CART_TTL)
         self.lines_made += 1
         self.item_count += 1
-        line = {"product_id": product_id, "quantity": quantity, "added_at": added_at}
+        line = {"product_id": product_id, "quantity": quantity, "added_at": round(now.timestamp() * 1000)}
         await self.storage.put(f"line:{self.lines_made:012}", line)
         return {"success": True, "item_count": self.item_count}
 
@@ -77,13 +78,6 @@ class ShoppingCart(Actor):
         await self.storage.delete_many(list(await self.storage.list("line:")))
         await self.storage.delete_alarm()
         self.item_count = 0
-
-    async def _postpone_end(self) -> int:
-        """Let the cart end its whole lifetime from now, and say when now is, on the clock that alarms go by."""
-        await self.storage.set_alarm(timedelta(milliseconds=CART_TTL_MS))
-        expires_at = await self.storage.get_alarm()
-        assert expires_at is not None
-        return expires_at - CART_TTL_MS
 
 
 class Api(Service):

@@ -78,6 +78,11 @@ def parse_id(text: str) -> ActorId:
     raise Invalid(f"{text[:80]!r} is no actor id; an id reads unit/name or unit~32 hexadecimal digits")
 
 
+def binding_name(unit: str) -> str:
+    """The attribute of `env` under which others see a unit: `shopping-cart` is `SHOPPING_CART`."""
+    return unit.replace("-", "_").upper()
+
+
 class Chance:
     """All randomness: the system's own, or a repeatable sequence where a seed is given."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -59,9 +60,13 @@ class Namespace(Protocol, Generic[A_co]):
 
 
 class Env(Protocol):
-    """The bindings of a unit: `env.SHOPPING_CART`, `env.API`, variables as text, and `env.logger`."""
+    """The bindings of a unit: `env.SHOPPING_CART`, `env.API`, variables as text, `env.logger`, and the time."""
 
     def __getattr__(self, name: str) -> Any: ...
+    def now(self) -> datetime:
+        """The time in UTC, by the clock that alarms go by: in tests the virtual one."""
+        ...
+
     def actor(self, cls: type[A]) -> Namespace[A]:
         """The namespace of the unit whose class is `cls`, typed: its stubs check against the class."""
         ...

@@ -19,7 +19,6 @@ from stead.manifest.schema import (
     Task,
     Unit,
     Visibility,
-    binding_name,
 )
 from stead.manifest.tree import Position
 
@@ -43,7 +42,6 @@ __all__ = [
     "Task",
     "Unit",
     "Visibility",
-    "binding_name",
     "find_manifest",
     "load_manifest",
     "parse_manifest",

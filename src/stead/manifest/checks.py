@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
 from stead.errors import ManifestError
+from stead.ids import binding_name
 from stead.manifest import schema, values
 from stead.manifest.findings import Findings, Full
 from stead.manifest.grammar import parse
@@ -227,7 +228,7 @@ def _check_bindings(application: _Found, findings: Findings) -> None:
 
 
 def _take_binding(block: _Found, taken: dict[str, _Found], findings: Findings, units: Mapping[str, _Found] | None = None) -> None:
-    binding = schema.binding_name(block.name)
+    binding = binding_name(block.name)
     other = taken.get(binding) or (units or {}).get(binding)
     if binding in _RESERVED:
         findings.add(

@@ -9,14 +9,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from stead.ids import binding_name
 from stead.manifest.tree import Position
 
 LOGGER, MEM = "LOGGER", "MEM"  # bindings that every unit has; no name of the manifest may take them
-
-
-def binding_name(name: str) -> str:
-    """The attribute of `env` under which others see the unit `name`: `shopping-cart` is `SHOPPING_CART`."""
-    return name.replace("-", "_").upper()
 
 
 class Visibility(StrEnum):

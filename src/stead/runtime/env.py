@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from stead.api import Actor, Service
+from stead.clock import Clock
 from stead.errors import Invalid
+from stead.ids import binding_name
+from stead.runtime.classes import ActorClass
 from stead.runtime.logs import Logger
+from stead.runtime.methods import method_table
+from stead.runtime.stubs import ActorNamespace, Door, ServiceStub
 
 
 class UnknownBinding(Invalid, AttributeError):
@@ -18,8 +26,9 @@ class UnknownBinding(Invalid, AttributeError):
 class Bindings:
     """The implementation of `stead.Env`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.logger = Logger()
+        self._clock = clock
         self._actors: dict[type, Any] = {}
         self._services: dict[type, Any] = {}
 
@@ -30,6 +39,9 @@ class Bindings:
         near = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"did you mean env.{near[0]}?" if near else f"there are: {', '.join(known)}"
         raise UnknownBinding(f"env has no {name!r}; {hint}")
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
 
     def bind(self, name: str, value: Any, cls: type | None = None) -> None:
         """Make `value` reachable as `env.NAME`, and by its class."""
@@ -48,15 +60,25 @@ class Bindings:
         """The same bindings and more variables: those of one service."""
         if not variables:
             return self
-        more = Bindings()
+        more = Bindings(self._clock)
         vars(more).update(vars(self))
         vars(more).update(variables)
         return more
 
 
-def binding_name(unit: str) -> str:
-    """`shopping-cart` is bound as `SHOPPING_CART`."""
-    return unit.replace("-", "_").upper()
+def bind_units(
+    env: Bindings,
+    actors: Mapping[str, ActorClass],
+    services: Mapping[str, type[Service] | ASGIApp],
+    namespace: Callable[[ActorClass], ActorNamespace],
+    door: Door,
+) -> None:
+    """Bind every unit of an application: a namespace for each actor class, a stub for each service."""
+    for unit, actor_class in actors.items():
+        env.bind(binding_name(unit), namespace(actor_class), actor_class.cls)
+    for unit, service in services.items():
+        cls = service if isinstance(service, type) and issubclass(service, Service) else None
+        env.bind(binding_name(unit), ServiceStub(unit, {} if cls is None else method_table(cls, Service), door), cls)
 
 
 def _by_class(table: Mapping[type, Any], cls: type, kind: str) -> Any:

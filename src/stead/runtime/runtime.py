@@ -14,10 +14,9 @@ from stead.events import Event
 from stead.ids import ActorId, Chance
 from stead.runtime.classes import ActorClass
 from stead.runtime.dispatcher import Dispatcher
-from stead.runtime.env import Bindings, binding_name
-from stead.runtime.methods import method_table
+from stead.runtime.env import Bindings, bind_units
 from stead.runtime.services import ServiceRunner
-from stead.runtime.stubs import ActorNamespace, ServiceStub
+from stead.runtime.stubs import ActorNamespace
 from stead.storage.contract import Engine
 
 
@@ -45,18 +44,13 @@ class Runtime:
         limits: Limits,
     ) -> None:
         self._limits = limits
-        self.env = Bindings()
+        self.env = Bindings(clock)
         classes = {unit: ActorClass(unit, cls) for unit, cls in actors.items()}
         self._dispatcher = Dispatcher(classes, engine, clock, chance, self.env, limits.resident_bytes_max)
         for name, value in variables.items():
             self.env.bind(name, value)
-        for unit, actor_class in classes.items():
-            namespace = ActorNamespace(actor_class, self._dispatcher, engine, chance)
-            self.env.bind(binding_name(unit), namespace, actor_class.cls)
-        for unit, service in services.items():
-            cls = service if isinstance(service, type) and issubclass(service, Service) else None
-            methods = {} if cls is None else method_table(cls, Service)
-            self.env.bind(binding_name(unit), ServiceStub(unit, methods, self._dispatcher), cls)
+        door = self._dispatcher
+        bind_units(self.env, classes, services, lambda actor_class: ActorNamespace(actor_class, door, engine, chance), door)
         for unit, service in services.items():
             env = self.env.with_variables(service_variables.get(unit, {}))
             self._dispatcher.services[unit] = ServiceRunner(unit, service, env)

@@ -26,9 +26,8 @@ from stead.manifest import Application, Visibility, schema
 from stead.node import LoadedApplication, Node, Operating, Settings, load_application
 from stead.node.variables import application_variables
 from stead.runtime.classes import ActorClass
-from stead.runtime.env import Bindings, binding_name
-from stead.runtime.methods import method_table
-from stead.runtime.stubs import ActorNamespace, ServiceStub, Stub
+from stead.runtime.env import Bindings, bind_units
+from stead.runtime.stubs import ActorNamespace, Stub
 from stead.runtime.turn import Turn
 from stead.storage.contract import ActorRow
 from stead.storage.memory import MemoryEngine, MemoryStore
@@ -134,15 +133,11 @@ class TestApp:
         return _Process(node, engine)
 
     def _bindings(self) -> Bindings:
-        env, door = Bindings(), _Door(self)
+        env, door = Bindings(self.clock), _Door(self)
         for name, value in application_variables(self.application.manifest, self._world.environ or {}).items():
             env.bind(name, value)
-        for unit, cls in self.application.actors.items():
-            env.bind(binding_name(unit), ActorNamespace(ActorClass(unit, cls), door, door, self._chance), cls)
-        for unit, service in self.application.services.items():
-            served = service if isinstance(service, type) and issubclass(service, Service) else None
-            methods = {} if served is None else method_table(served, Service)
-            env.bind(binding_name(unit), ServiceStub(unit, methods, door), served)
+        classes = {unit: ActorClass(unit, cls) for unit, cls in self.application.actors.items()}
+        bind_units(env, classes, self.application.services, lambda cls: ActorNamespace(cls, door, door, self._chance), door)
         return env
 
 
