@@ -19,7 +19,7 @@ from stead.errors import Invalid, SteadError, Unavailable
 from stead.ids import ActorId
 from stead.storage.contract import Engine
 from stead.storage.entries import ALARM, ATTRIBUTE, PAGE, USER
-from stead.storage.sql import PAGE_BYTES
+from stead.storage.sql import PAGE_BYTES, unpack
 
 READS_MAX = 5  # of an actor that goes on committing
 
@@ -79,9 +79,9 @@ async def _write(engine: Engine, actor: ActorId, path: Path, progress: Progress)
 
 def _append_pages(path: Path, rows: Rows) -> None:
     with path.open("r+b") as file:
-        for key, page in rows:
+        for key, packed in rows:
             file.seek(page_offset(key))
-            file.write(page)
+            file.write(unpack(packed))
 
 
 def page_offset(key: bytes) -> int:

@@ -16,7 +16,7 @@ from stead.errors import Unavailable
 from stead.ids import ActorId
 from stead.storage.contract import ActorRow, Commit, Engine
 from stead.storage.entries import ALARM, ATTRIBUTE, PAGE, USER, range_end
-from stead.storage.sql import PAGE_BYTES
+from stead.storage.sql import PAGE_BYTES, unpack
 
 LIST_ACTORS_MAX = 1_000  # in one page
 SQL_LOOK_BYTES_MAX = 16 * 1024 * 1024  # a database is copied to be looked into; a larger one is to be exported
@@ -82,10 +82,10 @@ class EngineOperator:
     async def _tables(self, actor: ActorId) -> tuple[int, list[TableLine] | None]:
         image = bytearray()
         async for rows in read_batches(self._engine, actor, PAGE):
-            for key, page in rows:
+            for key, packed in rows:
                 offset = page_offset(key)
                 image.extend(bytes(max(0, offset + PAGE_BYTES - len(image))))
-                image[offset : offset + PAGE_BYTES] = page
+                image[offset : offset + PAGE_BYTES] = unpack(packed)
             if len(image) > SQL_LOOK_BYTES_MAX:
                 return len(image), None
         return len(image), count_rows(bytes(image)) if image else []

@@ -14,7 +14,7 @@ from stead.clock import Clock
 from stead.errors import EngineFailed
 from stead.runtime.turn import Turn
 from stead.storage.entries import PAGE, PAGE_COUNT, Entries
-from stead.storage.sql import SqlDatabase
+from stead.storage.sql import SqlDatabase, pack, unpack
 
 T = TypeVar("T")
 
@@ -129,11 +129,11 @@ class ActorPages:
             raise EngineFailed(
                 f"page {number} of the actor's SQL database is missing; restore the actor from a backup or an export"
             )
-        return data
+        return unpack(data)
 
     def write(self, number: int, data: bytes) -> None:
         writes = self._writes()
-        writes[_page_key(number)] = data
+        writes[_page_key(number)] = pack(data)
         if number >= self.count():
             writes[PAGE_COUNT] = (number + 1).to_bytes(4, "big")
 
