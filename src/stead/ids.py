@@ -26,9 +26,9 @@ class ActorId:
     text: str
 
     def __init__(self, unit: str, name: str | None, text: str) -> None:
-        object.__setattr__(self, "unit", unit)
-        object.__setattr__(self, "name", name)
-        object.__setattr__(self, "text", text)
+        _set_unit(self, unit)
+        _set_name(self, name)
+        _set_text(self, text)
 
     def __setattr__(self, key: str, value: object) -> None:
         raise AttributeError("an id never changes")
@@ -44,6 +44,10 @@ class ActorId:
 
     def __repr__(self) -> str:
         return f"<ActorId {self.text}>"
+
+
+# The slots' own setters, past the guard against changes: ids are made for every call.
+_set_unit, _set_name, _set_text = (vars(ActorId)[slot].__set__ for slot in ("unit", "name", "text"))
 
 
 def named_id(unit: str, name: str) -> ActorId:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
@@ -61,7 +62,6 @@ class Home(Protocol):
     turns: int
 
     def turn_started(self, turn: Turn) -> None: ...
-    def busy(self, activation: Activation) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
 
@@ -153,7 +153,6 @@ class Activation:
         """Run an event, and then those that may run after it; others may run beside them meanwhile."""
         task = delivery.task
         assert task is not None
-        self._home.busy(self)
         following: Delivery | None = delivery
         while following is not None:
             following.task = task
@@ -177,7 +176,8 @@ class Activation:
             return True
         event = delivery.event
         try:
-            await self._prepare(delivery)
+            if self._instance is None or self._stale:
+                await self._prepare(delivery)
             turn = self._turn(delivery)
             if isinstance(event, AlarmFailed):
                 await self._execute(turn, self.state.alarms.fail(turn, event.due, event.error))
@@ -312,10 +312,12 @@ class Activation:
             )
         elif len(outer.layers) > 1:
             delivery.release(None, Invalid(f"a call came back to {self.actor} while its storage.transaction() is open"))
-        elif len(outer.inner) >= self.actor_class.mailbox_events_max:
+        elif outer.inner is not None and len(outer.inner) >= self.actor_class.mailbox_events_max:
             delivery.release(None, self._overloaded(len(outer.inner)))
         else:
             delivery.waiting_in = outer
+            if outer.inner is None:
+                outer.inner = deque()
             outer.inner.append(delivery)
             if outer.inner_idle is None:
                 outer.inner_idle = asyncio.get_running_loop().create_future()

@@ -115,6 +115,7 @@ class ActorAlarms:
             return None
         following = _next(row, now_ms)
         self._write(turn, event.name, following)
+        turn.final = Layer()
         self._put(turn.final, event.name, following)
         return AlarmInfo(event.name, datetime.fromtimestamp(row.scheduled_ms / 1000, UTC), codec.decode(row.payload), row.failures)
 

@@ -23,7 +23,7 @@ def circle(chain: Chain, running: Iterable[Turn]) -> Deadlock | None:
 def _waits_for(turn: Turn) -> list[Turn]:
     """The turns that must end before `turn` can: those that run its calls, or stand before them."""
     waits: list[Turn] = []
-    for call in turn.calls:
+    for call in turn.calls or ():
         if call.turn is not None:
             waits.append(call.turn)
         elif call.waiting_in is not None:

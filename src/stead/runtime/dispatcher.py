@@ -76,8 +76,7 @@ class Dispatcher:
         actor_class = activation.actor_class
         delivery = Delivery(event, reply, _is_shared(event, actor_class))
         if caller is not None:
-            caller.calls.add(delivery)
-            reply.add_done_callback(lambda _: caller.calls.discard(delivery))
+            caller.call(delivery)
         activation.accept(delivery)
 
     async def serve(self, service: str, event: Event) -> Any:
@@ -95,9 +94,6 @@ class Dispatcher:
     def turn_started(self, turn: Turn) -> None:
         self._deadlines.watch(turn, turn.activation.actor_class.turn_limit_s)
 
-    def busy(self, activation: Activation) -> None:
-        self.residency.busy(activation)
-
     def idle(self, activation: Activation) -> None:
         self.residency.idle(activation)
 
@@ -112,8 +108,6 @@ class Dispatcher:
     def evict(self, activation: Activation) -> None:
         """Drop an idle actor from memory."""
         self.residency.forget(activation)
-        if not activation.is_idle:  # it will be idle again
-            return
         self.activations.pop(activation.actor.text, None)
         self.tasks.start(activation.leave())
 

@@ -7,6 +7,7 @@ timer a queue is enough.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -29,23 +30,19 @@ class Residency:
         self._loop = asyncio.get_running_loop()
         self._bytes_max = resident_bytes_max
         self._evict = evict
-        self._idle: dict[float, dict[Resident, float]] = {}  # by idle time; in each, who is idle since when, oldest first
+        self._idle: dict[float, OrderedDict[Resident, float]] = {}  # by idle time; in each, who ended when, earliest first
         self._sizes: dict[Resident, int] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
         self.size_bytes = 0
 
-    def busy(self, resident: Resident) -> None:
-        """It has work: it stays."""
-        queue = self._idle.get(resident.hibernate_after_s)
-        if queue is not None:
-            queue.pop(resident, None)
-
     def idle(self, resident: Resident) -> None:
-        """Its last work has ended."""
+        """Its last work has ended. That it has work again need not be told: whose turn it is to leave is asked then."""
         after_s = resident.hibernate_after_s
-        queue = self._idle.setdefault(after_s, {})
-        queue.pop(resident, None)
+        queue = self._idle.get(after_s)
+        if queue is None:
+            queue = self._idle[after_s] = OrderedDict()
         queue[resident] = self._loop.time()
+        queue.move_to_end(resident)
         self._measure(resident)
         if after_s not in self._timers:
             self._timers[after_s] = self._loop.call_later(after_s, self._sweep, after_s)
@@ -54,7 +51,7 @@ class Residency:
 
     def forget(self, resident: Resident) -> None:
         """It has left memory."""
-        self.busy(resident)
+        self._dequeue(resident)
         self.size_bytes -= self._sizes.pop(resident, 0)
 
     def close(self) -> None:
@@ -74,7 +71,7 @@ class Residency:
             if since_s + after_s > now_s:
                 self._timers[after_s] = self._loop.call_at(since_s + after_s, self._sweep, after_s)
                 return
-            self._evict(resident)
+            self._leave(resident)
         del self._timers[after_s]
 
     def _make_room(self) -> None:
@@ -85,4 +82,16 @@ class Residency:
             )
             if oldest is None:
                 return
-            self._evict(oldest[0])
+            self._leave(oldest[0])
+
+    def _leave(self, resident: Resident) -> None:
+        """Evict it, unless it has work again: then it comes back here when that has ended."""
+        if resident.is_idle:
+            self._evict(resident)
+        else:
+            self._dequeue(resident)
+
+    def _dequeue(self, resident: Resident) -> None:
+        queue = self._idle.get(resident.hibernate_after_s)
+        if queue is not None:
+            queue.pop(resident, None)

@@ -100,15 +100,15 @@ class Turn:
         self.delivery = delivery
         self.reads = reads
         self.layers = [Layer()]  # the turn's own writes, then those of each open transaction()
-        self.final = Layer()  # of these, what only the turn's last commit may carry
+        self.final: Layer | None = None  # of these, what only the turn's last commit may carry
         self.over = False
         self.broken: SteadError | None = None  # why it was ended from outside
         self.saved = False  # part of it is already committed: it called out or synced
         self.sql_begun = False  # it has changed, or may have, what the open database holds
         self.sql_sealed = False  # and the changed pages are in its layer
         self.deadline_s = 0.0
-        self.calls: set[Delivery] = set()  # what it waits for in other actors
-        self.inner: deque[Delivery] = deque()  # events that came back along its call chain
+        self.calls: set[Delivery] | None = None  # what it waits for in other actors
+        self.inner: deque[Delivery] | None = None  # events that came back along its call chain
         self.inner_turn: Turn | None = None
         self.inner_task: asyncio.Task[None] | None = None
         self.inner_idle: asyncio.Future[None] | None = None  # set while inner turns run
@@ -124,11 +124,21 @@ class Turn:
     def hold_back(self) -> Layer:
         """Take what only the last commit may carry out of the writes, unless the turn wrote something else there since."""
         layer, held = self.layers[0], Layer()
+        if self.final is None:
+            return held
         for (key, value), (name, due_ms) in zip(self.final.writes.items(), self.final.alarms.items(), strict=True):
             if key in layer.writes and layer.writes[key] == value:
                 held.writes[key], held.alarms[name] = value, due_ms
                 del layer.writes[key], layer.alarms[name]
         return held
+
+    def call(self, delivery: Delivery) -> None:
+        """Wait for an event in another actor, until its reply comes."""
+        calls = self.calls
+        if calls is None:
+            calls = self.calls = set()
+        calls.add(delivery)
+        delivery.reply.add_done_callback(lambda _: calls.discard(delivery))
 
     def check(self, what: str, *, writes: bool = False) -> None:
         """Raise unless the turn may still do `what`."""
