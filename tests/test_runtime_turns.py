@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any, ClassVar
 
 import pytest
@@ -405,3 +406,36 @@ def test_no_schedule_breaks_an_actor_that_is_reset_at_random(seed: int) -> None:
             assert await actor.add() == done + 1
 
     run(main, seed=seed)
+
+
+class Plain(Actor):
+    value: int = durable(0)
+
+    async def increment(self) -> int:
+        self.value += 1
+        return self.value
+
+    @reads
+    async def current(self) -> int:
+        return self.value
+
+
+async def test_a_turn_leaves_nothing_to_the_garbage_collector() -> None:
+    """What a turn used is freed when it ends: no cycles, whose collection would stop every actor for a while."""
+    async with TestApp.of(actors={"plain": Plain}) as app:
+        plain = app.env.PLAIN.get("a")
+        await plain.increment()
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await plain.increment()
+                await plain.current()
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = [type(thing).__name__ for thing in gc.garbage if type(thing).__module__.startswith("stead.runtime")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert left == []

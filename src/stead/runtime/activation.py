@@ -230,7 +230,7 @@ class Activation:
     async def _execute(self, turn: Turn, work: Coroutine[Any, Any, T]) -> T:
         """Run `work` as `turn` and seal it; roll it back if it raises. Raises `TurnBroken` if it was ended from outside."""
         self.running[turn.number] = turn
-        turn.delivery.turn = turn
+        turn.delivery.begin(turn)
         CURRENT.set(turn)
         self._home.turn_started(turn)
         try:
@@ -253,6 +253,7 @@ class Activation:
             CURRENT.set(None)
             self.running.pop(turn.number, None)
             turn.over = True
+            turn.delivery.turn = None  # each would keep the other until the next garbage collection
 
     def _note(self, turn: Turn, error: BaseException) -> None:
         said = (

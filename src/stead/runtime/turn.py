@@ -53,7 +53,12 @@ class Delivery:
         self.waiting_at: Activation | None = None
         self.waiting_in: Turn | None = None  # the turn that it came back to
         self.task: asyncio.Task[None] | None = None  # that runs it
-        self.turn: Turn | None = None  # once it runs
+        self.turn: Turn | None = None  # while it runs
+
+    def begin(self, turn: Turn) -> None:
+        """It has stopped waiting and runs as `turn`."""
+        self.turn = turn
+        self.waiting_at = self.waiting_in = None
 
     def beforehand(self) -> Delivery:
         """The same event, for the turn that prepares the actor for it."""
