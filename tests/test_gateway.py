@@ -15,26 +15,15 @@ from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stead.api import HTTPException, JSONResponse, Request, Response, Service, StreamingResponse, route
+from stead.clock import SystemClock
 from stead.errors import AppError, EngineFailed, Invalid, Overloaded
 from stead.events import Fetch
 from stead.gateway import Directory, Gateway, Limits, Operations, Site
 from stead.ids import Chance
+from stead.runtime.env import Bindings
 from stead.runtime.services import ServiceRunner
 
 REPLIES: dict[str, Exception] = {}
-
-
-class Bindings:
-    """Bindings of units that use none."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
-
-    def actor(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
-
-    def service(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
 
 
 class PaymentFailed(Exception):
@@ -104,10 +93,10 @@ def application(status: int) -> ASGIApp:
 
 
 RUNNERS = {
-    "api": ServiceRunner("api", Api, Bindings()),
-    "web": ServiceRunner("web", application(203), Bindings()),
-    "vault": ServiceRunner("vault", application(200), Bindings()),
-    "partner": ServiceRunner("partner", application(200), Bindings()),
+    "api": ServiceRunner("api", Api, Bindings(SystemClock())),
+    "web": ServiceRunner("web", application(203), Bindings(SystemClock())),
+    "vault": ServiceRunner("vault", application(200), Bindings(SystemClock())),
+    "partner": ServiceRunner("partner", application(200), Bindings(SystemClock())),
 }
 
 

@@ -12,23 +12,12 @@ from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
 from stead.api import Request, Response, Service, StreamingResponse, route
+from stead.clock import SystemClock
 from stead.errors import Overloaded
 from stead.events import Fetch
 from stead.gateway import Directory, Gateway, Limits, Operations, Site
+from stead.runtime.env import Bindings
 from stead.runtime.services import ServiceRunner
-
-
-class Bindings:
-    """Bindings of a unit that uses none."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
-
-    def actor(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
-
-    def service(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
 
 
 class Echo(Service):
@@ -59,7 +48,7 @@ class Echo(Service):
         raise Overloaded(word) if len(word) % 2 else ValueError(word)
 
 
-RUNNER = ServiceRunner("echo", Echo, Bindings())
+RUNNER = ServiceRunner("echo", Echo, Bindings(SystemClock()))
 DIRECTORY = Directory([Site("echo", cname="echo"), Site("echo", fqdn="echo.example"), Site("secret", "private", cname="secret")])
 MANY = Directory([Site("echo", cname="echo"), Site("other", cname="other")])
 LIMITS = Limits(body_bytes_max=2_000, header_bytes_max=2_000, url_bytes_max=200)

@@ -10,6 +10,8 @@ import pytest
 
 from stead import Aborted, Actor, DurabilityLost, Invalid, Overloaded, TurnTimeout, durable, reads
 from stead.clock import sleep
+from stead.runtime.deadlines import QUEUE_TURNS_MIN
+from stead.runtime.turn import Turn
 from stead.testing import TestApp, run
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -439,3 +441,23 @@ async def test_a_turn_leaves_nothing_to_the_garbage_collector() -> None:
             gc.garbage.clear()
             gc.enable()
     assert left == []
+
+
+class Crowd(Actor):
+    async def wait(self, wait_s: float) -> None:
+        await sleep(wait_s)
+
+
+async def test_a_slow_turn_does_not_keep_those_that_came_after_it() -> None:
+    """Turns that have ended are let go while one that began before them still runs, and the limit of each holds all the same."""
+    async with TestApp.of(actors={"crowd": Crowd}) as app:
+        slow = asyncio.get_running_loop().create_task(app.env.CROWD.get("slow").wait(100))
+        await app.clock.advance(0.1)
+        for _ in range(3 * QUEUE_TURNS_MIN):
+            await app.env.CROWD.get("quick").wait(0)
+        gc.collect()
+        assert sum(type(thing) is Turn for thing in gc.get_objects()) <= QUEUE_TURNS_MIN + 2
+        with pytest.raises(TurnTimeout):
+            await slow
+        with pytest.raises(TurnTimeout):
+            await app.env.CROWD.get("quick").wait(100)

@@ -21,29 +21,15 @@ from starlette.types import Message, Receive, Scope, Send
 
 from stead import codec
 from stead.api import HTTPException, Request, Response, Service, StreamingResponse, current_env, route
+from stead.clock import SystemClock
 from stead.errors import Ambiguous, AppError, Invalid, Unavailable
 from stead.events import Call, Fetch
+from stead.runtime.env import Bindings
 from stead.runtime.responses import InvalidResponse, collect, make_request, to_response
 from stead.runtime.services import ServiceRunner
 from stead.runtime.tasks import Tasks
 
 T = TypeVar("T")
-
-
-class Bindings:
-    """Bindings that are only a name."""
-
-    def __init__(self, label: str = "env") -> None:
-        self.label = label
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(name)
-
-    def actor(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
-
-    def service(self, cls: type[Any]) -> Any:
-        raise NotImplementedError
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -206,7 +192,7 @@ def test_a_json_error_of_the_handlers_own_stays_its_own() -> None:
             return loaded
 
     with pytest.raises(json.JSONDecodeError):
-        answer(ServiceRunner("api", Api, Bindings()), "GET", "/")
+        answer(ServiceRunner("api", Api, Bindings(SystemClock())), "GET", "/")
 
 
 # --- routes
@@ -238,7 +224,7 @@ class Shop(Service):
         return sum(prices) * factor
 
 
-SHOP = ServiceRunner("shop", Shop, Bindings())
+SHOP = ServiceRunner("shop", Shop, Bindings(SystemClock()))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +271,7 @@ def test_fetch_answers_what_no_route_matches() -> None:
         async def fetch(self, request: Request) -> str:
             return f"fetch {request.method}"
 
-    runner = ServiceRunner("api", Api, Bindings())
+    runner = ServiceRunner("api", Api, Bindings(SystemClock()))
     assert answer(runner, "GET", "/known") == (200, b"known")
     assert answer(runner, "PATCH", "/else") == (200, b"fetch PATCH")
     assert refusal(runner, "POST", "/known").status_code == 405
@@ -311,7 +297,7 @@ def test_routes_of_bases_come_after_the_classs_own() -> None:
         async def gone(self, request: Request) -> str:
             return "not a handler"
 
-    runner = ServiceRunner("sub", Sub, Bindings())
+    runner = ServiceRunner("sub", Sub, Bindings(SystemClock()))
     assert answer(runner, "GET", "/x") == (200, b"own")
     assert answer(runner, "GET", "/x/y") == (200, b"base")
     assert refusal(runner, "POST", "/gone").status_code == 405
@@ -401,7 +387,7 @@ def bad_method() -> type[Service]:
 def test_wrong_declarations_are_refused_before_anything_is_served(make: Callable[[], type[Service]], message: str) -> None:
     """A route that cannot work is refused at construction, naming class and method."""
     with pytest.raises(Invalid) as caught:
-        ServiceRunner("api", make(), Bindings())
+        ServiceRunner("api", make(), Bindings(SystemClock()))
     assert str(caught.value).startswith("Api.index")
     assert message in str(caught.value)
 
@@ -438,7 +424,7 @@ def test_calls_that_do_not_fit_are_refused(method: str, args: list[object], mess
 
 def test_bindings_are_there_while_code_runs_and_not_after() -> None:
     """`current_env()` works in __init__, handlers, methods and streamed bodies, each with the unit's own bindings."""
-    env = Bindings()
+    env = Bindings(SystemClock())
     seen: list[object] = []
 
     class Api(Service):
@@ -482,7 +468,7 @@ def test_a_mounted_application_answers_with_its_bindings() -> None:
     async def hello(name: str, request: Request) -> dict[str, str]:
         return {"hello": name, "env": current_env().label, "root": request.scope["root_path"]}
 
-    runner = ServiceRunner("web", app, Bindings("web"))
+    runner = ServiceRunner("web", app, Bindings(SystemClock()).with_variables({"label": "web"}))
     status, body = answer(runner, "GET", "/hello/anna")
     assert (status, json.loads(body)) == (200, {"hello": "anna", "env": "web", "root": ""})
     assert answer(runner, "GET", "/nope")[0] == 404
@@ -503,7 +489,7 @@ def test_a_mounted_application_sees_errors_of_its_body() -> None:
     async def work() -> Response:
         scope = fetch_event("POST", "/").scope
         event = Fetch({**scope, "headers": [(b"content-type", b"application/json")]}, receive)
-        return await collect(await ServiceRunner("web", app, Bindings()).fetch(event), event)
+        return await collect(await ServiceRunner("web", app, Bindings(SystemClock())).fetch(event), event)
 
     response = run(work())
     assert (response.status_code, response.body) == (413, b'{"detail":"too large"}')
@@ -512,7 +498,7 @@ def test_a_mounted_application_sees_errors_of_its_body() -> None:
 def test_a_handler_that_is_no_application_is_refused() -> None:
     """A handler that is neither a Service class nor callable is refused by name."""
     with pytest.raises(Invalid, match="neither a subclass of Service nor an ASGI application"):
-        ServiceRunner("web", 7, Bindings())  # type: ignore[arg-type]
+        ServiceRunner("web", 7, Bindings(SystemClock()))  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -537,7 +523,7 @@ def test_the_lifespan_of_a_mounted_application_runs() -> None:
             await Response(scope["state"]["pool"])(scope, receive, send)
 
     async def work() -> bytes:
-        runner = ServiceRunner("web", app, Bindings("web"))
+        runner = ServiceRunner("web", app, Bindings(SystemClock()).with_variables({"label": "web"}))
         event = fetch_event("GET", "/")
         async with owned() as tasks:
             await runner.start(tasks)
@@ -558,7 +544,7 @@ def test_an_application_without_lifespan_starts() -> None:
     async def work() -> None:
         async with owned() as tasks:
             for service in (app, Shop):
-                runner = ServiceRunner("web", service, Bindings())
+                runner = ServiceRunner("web", service, Bindings(SystemClock()))
                 await runner.start(tasks)
                 await runner.close()
 
@@ -576,7 +562,7 @@ def test_a_failed_startup_is_told() -> None:
     async def work() -> str:
         async with owned() as tasks:
             with pytest.raises(AppError) as caught:
-                await ServiceRunner("web", app, Bindings()).start(tasks)
+                await ServiceRunner("web", app, Bindings(SystemClock())).start(tasks)
         return str(caught.value)
 
     assert run(work()) == "the application mounted as 'web' failed to start: no database"
@@ -593,7 +579,7 @@ def test_half_a_stream_is_never_collected_as_a_whole() -> None:
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
 
     with pytest.raises(Ambiguous):
-        answer(ServiceRunner("web", app, Bindings()), "GET", "/")
+        answer(ServiceRunner("web", app, Bindings(SystemClock())), "GET", "/")
 
 
 def test_a_collected_body_is_bounded() -> None:

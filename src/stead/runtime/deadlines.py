@@ -1,7 +1,8 @@
 """The time limit of turns, at the cost of one timer for each limit and not for each turn.
 
 Turns with the same limit expire in the order they began, so a queue for each limit holds them and one timer watches its head. A
-turn that has ended is dropped when it reaches the head.
+turn that has ended is dropped when it reaches the head, or when the queue has doubled: one slow turn must not keep all that came
+after it.
 """
 
 from __future__ import annotations
@@ -11,39 +12,59 @@ from collections import deque
 
 from stead.runtime.turn import Turn
 
+QUEUE_TURNS_MIN = 1024  # a queue is not cleared of ended turns before it is this long
+
 
 class Deadlines:
     """One per node."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._queues: dict[float, deque[Turn]] = {}  # by limit: as many as classes name
-        self._timers: dict[float, asyncio.TimerHandle] = {}
+        self._queues: dict[float, _Queue] = {}  # by limit: as many as classes name
 
     def watch(self, turn: Turn, limit_s: float) -> None:
         """Call `time_out` on the turn's activation if it is not over in `limit_s`."""
         queue = self._queues.get(limit_s)
         if queue is None:
-            queue = self._queues[limit_s] = deque()
-        while queue and queue[0].over:
-            queue.popleft()
-        turn.deadline_s = self._loop.time() + limit_s
-        queue.append(turn)
-        if limit_s not in self._timers:
-            self._timers[limit_s] = self._loop.call_at(turn.deadline_s, self._expire, limit_s)
+            queue = self._queues[limit_s] = _Queue(limit_s)
+        queue.add(turn)
 
     def close(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
+        for queue in self._queues.values():
+            queue.close()
 
-    def _expire(self, limit_s: float) -> None:
-        queue = self._queues[limit_s]
+
+class _Queue:
+    """The turns with one limit, in the order they began."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._limit_s = limit_s
+        self._turns: deque[Turn] = deque()
+        self._clear_at = QUEUE_TURNS_MIN
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, turn: Turn) -> None:
+        turns = self._turns
+        while turns and turns[0].over:
+            turns.popleft()
+        if len(turns) >= self._clear_at:
+            turns = self._turns = deque(running for running in turns if not running.over)
+            self._clear_at = max(QUEUE_TURNS_MIN, 2 * len(turns))
+        turn.deadline_s = self._loop.time() + self._limit_s
+        turns.append(turn)
+        if self._timer is None:
+            self._timer = self._loop.call_at(turn.deadline_s, self._expire)
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _expire(self) -> None:
+        turns = self._turns
         now_s = self._loop.time()
-        while queue and (queue[0].over or queue[0].deadline_s <= now_s):
-            turn = queue.popleft()
+        while turns and (turns[0].over or turns[0].deadline_s <= now_s):
+            turn = turns.popleft()
             if not turn.over:
                 turn.activation.time_out(turn)
-        if queue:
-            self._timers[limit_s] = self._loop.call_at(queue[0].deadline_s, self._expire, limit_s)
-        else:
-            del self._timers[limit_s]
+        turns = self._turns  # what time_out began may have cleared them
+        self._timer = self._loop.call_at(turns[0].deadline_s, self._expire) if turns else None
