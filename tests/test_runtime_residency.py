@@ -91,7 +91,7 @@ async def test_past_the_memory_bound_the_longest_idle_leave() -> None:
         chance=Chance(1),
         variables={},
         service_variables={},
-        limits=Limits(resident_bytes_max=500_000),
+        limits=Limits(resident_bytes_max=500_000, stop_grace_s=30.0),
     )
     await node.start()
     long = node.env.LONG

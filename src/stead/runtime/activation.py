@@ -153,19 +153,21 @@ class Activation:
         """Run an event, and then those that may run after it; others may run beside them meanwhile."""
         task = delivery.task
         assert task is not None
-        following: Delivery | None = delivery
-        while following is not None:
-            following.task = task
-            if not await self._deliver(following):
-                break  # who broke the turn went on; by now the actor may even have left memory
-            self.mailbox.end()
-            following = self._take()
-            if self.mailbox.waiting:
-                self._pump()
-        else:
-            if self.is_idle:
-                self._home.idle(self)
-        self._home.tasks.end_worker(task)
+        try:
+            following: Delivery | None = delivery
+            while following is not None:
+                following.task = task
+                if not await self._deliver(following):
+                    break  # who broke the turn went on; by now the actor may even have left memory
+                self.mailbox.end()
+                following = self._take()
+                if self.mailbox.waiting:
+                    self._pump()
+            else:
+                if self.is_idle:
+                    self._home.idle(self)
+        finally:  # whatever failed, so that it is not kept and is heard of
+            self._home.tasks.end_worker(task)
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
@@ -273,7 +275,7 @@ class Activation:
             self.break_turn(turn.inner_turn, error)
         while turn.inner:
             turn.inner.popleft().release(None, error)
-        turn.over, turn.broken = True, error
+        turn.over, turn.broken, turn.delivery.turn = True, error, None
         self.running.pop(turn.number, None)
         self.state.drop_writes(turn)
         self._stale = True

@@ -108,7 +108,8 @@ class Dispatcher:
     def evict(self, activation: Activation) -> None:
         """Drop an idle actor from memory."""
         self.residency.forget(activation)
-        self.activations.pop(activation.actor.text, None)
+        if self.activations.get(activation.actor.text) is activation:
+            del self.activations[activation.actor.text]
         self.tasks.start(activation.leave())
 
     async def drain(self, grace_s: float) -> None:

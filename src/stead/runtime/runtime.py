@@ -24,8 +24,8 @@ from stead.storage.contract import Engine
 class Limits:
     """The runtime's bounds."""
 
-    resident_bytes_max: int = 1024**3  # an estimate of what idle and busy actors hold; past it the longest idle ones leave
-    stop_grace_s: float = 30.0  # what running turns get to end in when the node stops
+    resident_bytes_max: int  # an estimate of what idle and busy actors hold; past it the longest idle ones leave
+    stop_grace_s: float  # what running turns get to end in when the node stops
 
 
 class Runtime:

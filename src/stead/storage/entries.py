@@ -9,7 +9,7 @@ Keys begin with a byte that says whose they are, so the parts of an actor cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from stead.ids import ActorId
 from stead.storage.contract import LOAD_BYTES_MAX, Claim, Engine
@@ -18,8 +18,6 @@ USER, ATTRIBUTE, ALARM, PAGE, PAGE_COUNT = b"k", b"a", b"t", b"p", b"n"
 
 WHOLE_BYTES_MAX = 4 * LOAD_BYTES_MAX  # a resident actor that grows past this is read by key from then on
 CACHE_BYTES_MAX = LOAD_BYTES_MAX  # of an actor that is read by key
-
-Writes = Mapping[bytes, bytes | None]
 
 
 def range_end(prefix: bytes) -> bytes | None:
