@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stead import Actor, Alarm, AlarmInfo, Invalid, durable
+from stead import Actor, Alarm, AlarmInfo, Invalid, durable, on_alarm
 from stead.clock import sleep
 from stead.runtime import alarms as alarms_module
 from stead.testing import TestApp, run
@@ -437,3 +437,38 @@ def test_no_crash_loses_an_alarm(seed: int) -> None:
 def test_the_error_kept_is_bounded() -> None:
     """The bound of what is kept of an error is stated."""
     assert alarms_module.ERROR_CHARS_MAX == 500
+
+
+class Keeper(Actor):
+    """Two alarms with methods of their own, one by a mixin's base, and one without."""
+
+    ran: list[str] = durable(factory=list)
+
+    async def arm(self, name: str) -> None:
+        await self.alarms.set(name, timedelta(seconds=1))
+
+    async def have_run(self) -> list[str]:
+        return self.ran
+
+    @on_alarm("sweep")
+    async def _sweep(self, alarm: AlarmInfo) -> None:
+        self.ran.append(f"sweep {alarm.name}")
+
+
+class LoudKeeper(Keeper):
+    async def alarm(self, alarm: AlarmInfo) -> None:
+        self.ran.append(f"alarm {alarm.name}")
+
+
+async def test_an_alarm_may_have_a_method_of_its_own() -> None:
+    """`@on_alarm` takes the alarm of its name; the others go to `alarm()`, and without one they are refused."""
+    async with TestApp.of(actors={"keeper": Keeper, "loud": LoudKeeper}) as app:
+        keeper, loud = app.env.KEEPER.get("a"), app.env.LOUD.get("a")
+        await keeper.arm("sweep")
+        with pytest.raises(Invalid, match="on_alarm"):
+            await keeper.arm("other")
+        await loud.arm("sweep")
+        await loud.arm("other")
+        await app.clock.advance(2)
+        assert await keeper.have_run() == ["sweep sweep"]
+        assert sorted(await loud.have_run()) == ["alarm other", "sweep sweep"]

@@ -1,4 +1,4 @@
-"""Stead: stateful serverless for Python. Write classes; every named instance has durable memory, an address and timers."""
+"""Stead: stateful serverless for Python. Write classes; every named instance has durable memory, an address, timers and sockets."""
 
 from stead.api import (
     Actor,
@@ -22,6 +22,7 @@ from stead.api import (
     Response,
     ResponseLike,
     Service,
+    Socket,
     Sql,
     Storage,
     StreamingResponse,
@@ -29,6 +30,7 @@ from stead.api import (
     Tick,
     current_env,
     durable,
+    on_alarm,
     reads,
     route,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "Response",
     "ResponseLike",
     "Service",
+    "Socket",
     "Sql",
     "SqlError",
     "SteadError",
@@ -94,6 +97,7 @@ __all__ = [
     "Unavailable",
     "current_env",
     "durable",
+    "on_alarm",
     "reads",
     "route",
 ]

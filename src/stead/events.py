@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 from starlette.types import Receive
 
 from stead.ids import ActorId
@@ -33,7 +34,10 @@ class Call(msgspec.Struct, frozen=True):
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """An HTTP request. `scope` holds ASGI's plain HTTP keys only; `receive` streams the body. The reply is a `Response`."""
+    """An HTTP request. `scope` holds ASGI's plain HTTP keys only; `receive` streams the body. The reply is a `Response`.
+
+    The handshake of a WebSocket is one, too: a GET with its headers. A `Handover` as the reply lets the client in.
+    """
 
     scope: dict[str, Any]
     receive: Receive
@@ -48,4 +52,62 @@ class AlarmDue(msgspec.Struct, frozen=True):
     chain: Chain = ()
 
 
-Event = Call | Fetch | AlarmDue
+class SocketOpened(msgspec.Struct, frozen=True):
+    """A client's connection is open; `scope` is that of its handshake. `socket` is its key, used once. The reply is None."""
+
+    socket: int
+    scope: dict[str, Any]
+    chain: Chain = ()
+
+
+class SocketMessage(msgspec.Struct, frozen=True):
+    """A message from a socket. The reply is None."""
+
+    socket: int
+    message: str | bytes
+    chain: Chain = ()
+
+
+class SocketFailed(msgspec.Struct, frozen=True):
+    """A message of the socket could not be handled, or its connection failed. The reply is None."""
+
+    socket: int
+    error: Exception
+    chain: Chain = ()
+
+
+class SocketClosed(msgspec.Struct, frozen=True):
+    """The connection has ended, with the code and reason of RFC 6455, section 7.1.5. The reply is None."""
+
+    socket: int
+    code: int
+    reason: str
+    chain: Chain = ()
+
+
+SocketEvent = SocketOpened | SocketMessage | SocketFailed | SocketClosed
+
+Event = Call | Fetch | AlarmDue | SocketEvent
+
+
+class Frame:
+    """A message on its way to sockets. `encoded` is the edge's: one encoding serves all who get it."""
+
+    __slots__ = ("encoded", "message")
+
+    def __init__(self, message: str | bytes) -> None:
+        self.message = message
+        self.encoded: bytes | None = None
+
+
+class Handover(Response):
+    """The reply to a handshake that lets the client in: its socket belongs to `actor`, which sees the handshake as `scope`.
+
+    `subprotocol` None answers the first that the client offers.
+    """
+
+    def __init__(self, actor: ActorId, scope: dict[str, Any], subprotocol: str | None = None) -> None:
+        super().__init__(status_code=101)
+        self.actor = actor
+        self.scope = scope
+        self.subprotocol = subprotocol

@@ -1,6 +1,7 @@
 """What users import and subclass. No machinery: the runtime fills the protocols in."""
 
 from stead.api.actor import Actor
+from stead.api.alarm import alarm_handlers, on_alarm
 from stead.api.context import ActorContext
 from stead.api.durable import DurableField, durable, durable_fields, reads
 from stead.api.env import CURRENT_ENV, ActorEntry, ActorPage, Env, Namespace, current_env
@@ -17,6 +18,7 @@ from stead.api.http import (
 )
 from stead.api.observer import Batch, Message, Observer, Task, Tick
 from stead.api.service import Service, route
+from stead.api.socket import Sendable, Socket
 from stead.api.storage import Alarm, AlarmInfo, Alarms, Sql, SqlValue, Storage
 
 __all__ = [
@@ -42,16 +44,20 @@ __all__ = [
     "Request",
     "Response",
     "ResponseLike",
+    "Sendable",
     "Service",
+    "Socket",
     "Sql",
     "SqlValue",
     "Storage",
     "StreamingResponse",
     "Task",
     "Tick",
+    "alarm_handlers",
     "current_env",
     "durable",
     "durable_fields",
+    "on_alarm",
     "reads",
     "route",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from stead.api.context import ActorContext
-from stead.api.http import Request, ResponseLike
+from stead.api.http import Request, Response, ResponseLike
+from stead.api.socket import Sendable, Socket
 from stead.api.storage import AlarmInfo, Alarms, Sql, Storage
 from stead.errors import Invalid
 from stead.ids import ActorId
@@ -28,6 +30,10 @@ class Actor:
     """Seconds that one event may take before it is cancelled and rolled back."""
     mailbox_events_max: ClassVar[int] = 1000
     """Events that may wait; the next one is refused with `Overloaded`."""
+    sockets_max: ClassVar[int] = 10_000
+    """Open sockets of one actor; the next one is refused with 503."""
+    socket_messages_per_s: ClassVar[float | None] = None
+    """Messages a second that one socket may send, with as many at once; who sends more is closed with 1008. None: no limit."""
 
     storage: Storage
     sql: Sql
@@ -45,3 +51,43 @@ class Actor:
 
     async def alarm(self, alarm: AlarmInfo) -> None:
         """Override to be called when an alarm is due. If it raises it runs again, up to six times, then the alarm is dead."""
+
+    # -- sockets -------------------------------------------------------------------------------------------------------------------
+
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        """Override to greet a new socket. Messages that it sends meanwhile wait. If it raises, the socket is closed with 1011."""
+
+    async def on_message(self, socket: Socket, message: str | bytes) -> None:
+        """Override to handle a message: a turn like any other. If it raises, nothing of it is sent and the socket stays open."""
+
+    async def on_close(self, socket: Socket, code: int, reason: str) -> None:
+        """Override to learn that a socket has closed; it is no longer listed. 1006: the connection was lost without a goodbye."""
+
+    async def on_error(self, socket: Socket, error: Exception) -> None:
+        """Override to learn that `on_message` raised for this socket, or that its connection failed (then `on_close` follows)."""
+
+    @classmethod
+    async def before_connect(cls, request: Request, env: Env) -> Request | Response | None:
+        """Override to check a handshake on a public address before the actor hears of it.
+
+        Return None to go on, a `Request` to go on with that one (with more headers, say), or a `Response`, which is sent instead of
+        the upgrade. Raising refuses with 401 and the error's message; an `HTTPException` with its own status.
+        """
+        return None
+
+    @classmethod
+    async def before_request(cls, request: Request, env: Env) -> Request | Response | None:
+        """Override to check an HTTP request on a public address; as `before_connect`."""
+        return None
+
+    def connection_tags(self, socket: Socket, request: Request) -> Collection[str]:
+        """Override to group sockets: at most 10 tags of 1 to 256 characters. May be async. The id is a tag in any case."""
+        return ()
+
+    def sockets(self, tag: str | None = None) -> list[Socket]:
+        """The open sockets, or those with a tag (an id is one), in the order they connected."""
+        return self.ctx.sockets(tag)
+
+    def broadcast(self, message: Sendable, exclude: Sequence[Socket | str] = (), tag: str | None = None) -> None:
+        """`send` to every open socket, or every one with a tag, but those in `exclude` (sockets or ids)."""
+        self.ctx.broadcast(message, exclude, tag)

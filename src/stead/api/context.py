@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NoReturn, Protocol
+
+from stead.api.socket import Sendable, Socket
 
 
 class ActorContext(Protocol):
@@ -20,6 +22,22 @@ class ActorContext(Protocol):
 
     def abort(self, reason: str = "") -> NoReturn:
         """Drop the turn's writes and the instance; the next event builds a new one. Raises `Aborted` here and at the caller."""
+        ...
+
+    def sockets(self, tag: str | None = None) -> list[Socket]:
+        """What `Actor.sockets` gives."""
+        ...
+
+    def broadcast(self, message: Sendable, exclude: Sequence[Socket | str] = (), tag: str | None = None) -> None:
+        """What `Actor.broadcast` does."""
+        ...
+
+    def auto_reply(self, request: str | None, reply: str = "") -> None:
+        """Answer each text message `request` with `reply` without waking the actor; None ends that.
+
+        It holds for all sockets of the actor, through hibernation, until the process ends: set it in `on_start`. Each text has at
+        most 2,048 characters.
+        """
         ...
 
     def check_write(self, what: str) -> None:

@@ -58,7 +58,7 @@ _decode = msgspec.msgpack.Decoder(AlarmRow).decode
 class ActorAlarms:
     """`self.alarms`, and how a run of an alarm begins and fails."""
 
-    def __init__(self, host: Host, clock: Clock, chance: Chance, handled: Callable[[], bool]) -> None:
+    def __init__(self, host: Host, clock: Clock, chance: Chance, handled: Callable[[str], bool]) -> None:
         self._host = host
         self._clock = clock
         self._chance = chance
@@ -73,8 +73,8 @@ class ActorAlarms:
         cron: str | None = None,
     ) -> None:
         turn = await self._host.writable("alarms.set()")
-        if not self._handled():
-            raise Invalid("an alarm needs an alarm() method on the class to call")
+        if not self._handled(name):
+            raise Invalid(f"an alarm needs an alarm() method on the class to call, or one marked @on_alarm({name!r})")
         now_ms = self._clock.now_ms()
         every_ms = None if every is None else every // timedelta(milliseconds=1)
         due_ms = _first_ms(when, every_ms, cron, now_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from stead.api import Actor
+from stead.api import Actor, alarm_handlers
 from stead.errors import Invalid
 from stead.runtime.attributes import AttributeTypes
 from stead.runtime.methods import method_table
@@ -24,10 +24,18 @@ class ActorClass:
         self.starts = cls.on_start is not Actor.on_start
         self.fetches = cls.fetch is not Actor.fetch
         self.fetch_reads = bool(getattr(cls.fetch, "stead_reads", False))
-        self.alarmed = cls.alarm is not Actor.alarm
+        self.alarm_handlers = alarm_handlers(cls)
+        for name, handler in self.alarm_handlers.items():
+            if not inspect.iscoroutinefunction(handler):
+                raise Invalid(f"{cls.__name__}: the method for the alarm {name!r} must be async")
+        self._alarmed = cls.alarm is not Actor.alarm
         self.turn_limit_s = _positive(cls, "turn_limit_s")
         self.hibernate_after_s = _positive(cls, "hibernate_after_s")
         self.mailbox_events_max = int(_positive(cls, "mailbox_events_max"))
+
+    def handles_alarm(self, name: str) -> bool:
+        """Whether something runs when the alarm of this name is due."""
+        return self._alarmed or name in self.alarm_handlers
 
 
 def _positive(cls: type[Actor], name: str) -> float:

@@ -42,9 +42,10 @@ class Instance:
     async def run_alarm(self, event: AlarmDue, turn: Turn, alarms: ActorAlarms) -> None:
         info = await alarms.begin(turn, event)
         if info is not None:
-            if not self._class.alarmed:
+            if not self._class.handles_alarm(info.name):
                 raise Invalid(f"{self._class.cls.__name__} has lost its alarm() method; add it and call alarms.retry()")
-            await self.object.alarm(info)
+            handler = self._class.alarm_handlers.get(info.name)
+            await (self.object.alarm(info) if handler is None else handler(self.object, info))
 
     async def handle(self, turn: Turn, alarms: ActorAlarms) -> Any:
         """Run the turn's event and return its reply."""

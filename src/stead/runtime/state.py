@@ -51,7 +51,7 @@ class ActorState:
         self.attributes: Attributes | None = None  # of the instance, while there is one
         self.gate = Gate(0)
         self.size_bytes = ACTIVATION_BYTES  # an estimate of the memory it holds
-        self.alarms = ActorAlarms(self, home.clock, home.chance, lambda: actor_class.alarmed)
+        self.alarms = ActorAlarms(self, home.clock, home.chance, actor_class.handles_alarm)
         self.storage = ActorStorage(self)
         self.sql = ActorSql(self, home.clock)
 

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from stead.errors import Invalid, SteadError
-from stead.events import AlarmDue, Call, Chain, Fetch, TurnRef
+from stead.events import AlarmDue, Chain, Event, TurnRef
 from stead.storage.entries import Layer
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class Delivery:
 
     __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at", "waiting_in")
 
-    def __init__(
-        self, event: Call | Fetch | AlarmDue | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False
-    ) -> None:
+    def __init__(self, event: Event | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False) -> None:
         self.event = event
         self.reply = reply
         self.shared = shared  # may run beside others that are
