@@ -86,6 +86,7 @@ async def test_past_the_memory_bound_the_longest_idle_leave() -> None:
     node = Runtime(
         actors={"long": Long},
         services={},
+        clients={},
         engine=MemoryEngine(),
         clock=clock,
         chance=Chance(1),

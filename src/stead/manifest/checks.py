@@ -97,6 +97,11 @@ _QUEUE: dict[str, Callable[[Value], object]] = {
     "dead_letter_queue": values.text,
     "retention_s": values.seconds,
 }
+_RATE_LIMIT: dict[str, Callable[[Value], object]] = {
+    "limit": values.count,
+    "period_s": values.seconds,
+    "algorithm": values.algorithm,
+}
 _TASK = {"type": values.task_type, "cron": values.cron, "timezone": values.timezone, "handler": values.handler}
 _UNITS: dict[str, _Form] = {
     "service": _Form(_REACHABLE, {"domain": _DOMAIN, "env": _ENV}),
@@ -107,7 +112,13 @@ _UNITS: dict[str, _Form] = {
     "task": _Form(_TASK),
     "kv_cache": _Form(),
     "sql_database": _Form(),
+    "rate_limit": _Form(_RATE_LIMIT),
 }
+_NEEDED = (
+    ("task", "cron", 'say when it runs: cron = "0 2 * * *" or "@daily"'),
+    ("rate_limit", "limit", "say how many may pass: limit = 100"),
+    ("rate_limit", "period_s", "say in how many seconds: period_s = 60"),
+)
 _APPLICATION = _Form({"module": values.module}, {**_UNITS, "env": _ENV}, is_single=True)
 _FILE = _Form({}, {"application": _APPLICATION}, is_named=False)
 _NOT_SUPPORTED = {"vector_index", "smartbucket", "smartsql", "smartmemory", "mcp_service"}
@@ -195,11 +206,10 @@ def _judge(file: _Found, findings: Findings) -> None:
         _check_sources(application, names, findings)
         for queue in application.blocks["queue"]:
             _check_dead_letters(queue, names, findings)
-        for task in application.blocks["task"]:
-            if "cron" not in task.places:
-                findings.add(
-                    task.position, f'the task "{task.name}" has no `cron`', 'say when it runs: cron = "0 2 * * *" or "@daily"'
-                )
+        for kind, attribute, hint in _NEEDED:
+            for unit in application.blocks[kind]:
+                if attribute not in unit.places:
+                    findings.add(unit.position, f'the {kind} "{unit.name}" has no `{attribute}`', hint)
 
 
 def _check_name(block: _Found, findings: Findings) -> None:
@@ -336,6 +346,7 @@ def _build(found: _Found) -> schema.Application:
         tasks=tuple(_unit(schema.Task, block) for block in blocks["task"]),
         kv_caches=tuple(_unit(schema.KvCache, block) for block in blocks["kv_cache"]),
         sql_databases=tuple(_unit(schema.SqlDatabase, block) for block in blocks["sql_database"]),
+        rate_limits=tuple(_unit(schema.RateLimit, block) for block in blocks["rate_limit"]),
         env=_variables(found),
         position=found.position,
         **found.values,

@@ -135,6 +135,17 @@ class Task(Unit):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RateLimit(Unit):
+    """At most `limit` for each key in `period_s` seconds."""
+
+    kind = "rate_limit"
+
+    limit: int
+    period_s: float
+    algorithm: str = "token_bucket"  # or "sliding_window"
+
+
+@dataclass(frozen=True, kw_only=True)
 class KvCache(Unit):
     kind = "kv_cache"
 
@@ -161,6 +172,7 @@ class Application:
     tasks: tuple[Task, ...] = ()
     kv_caches: tuple[KvCache, ...] = ()
     sql_databases: tuple[SqlDatabase, ...] = ()
+    rate_limits: tuple[RateLimit, ...] = ()
     env: tuple[EnvVariable, ...] = ()
     position: Position = field(default=Position(), compare=False)
 
@@ -168,7 +180,7 @@ class Application:
     def units(self) -> tuple[Unit, ...]:
         """Every unit, in the order of the file."""
         units: list[Unit] = [*self.services, *self.actors, *self.observers, *self.queues, *self.buckets, *self.tasks]
-        return tuple(sorted([*units, *self.kv_caches, *self.sql_databases], key=lambda unit: unit.position))
+        return tuple(sorted([*units, *self.kv_caches, *self.sql_databases, *self.rate_limits], key=lambda unit: unit.position))
 
     def not_running_yet(self) -> list[Unit]:
         """The units of kinds that this release reads but does not run."""

@@ -95,6 +95,13 @@ def seconds(value: Value) -> float:
     raise Wrong(f"must be a number of seconds above 0, not {describe(value)}", "leave it out for the default")
 
 
+def algorithm(value: Value) -> str:
+    known = ("token_bucket", "sliding_window")
+    if text(value) in known:
+        return text(value)
+    raise Wrong(f"cannot be {describe(value)}", choice_hint(text(value), known))
+
+
 def visibility(value: Value) -> Visibility:
     try:
         return Visibility(text(value))

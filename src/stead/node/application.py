@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
 from stead.api import Actor, Service
+from stead.bindings import Binding
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Application, ManifestErrors, find_manifest, load_manifest
+from stead.node.data import data_services
 from stead.node.modules import import_module, is_beside
 from stead.node.resolution import actor_class, service_handler
 
@@ -22,12 +24,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LoadedApplication:
-    """A manifest with everything it names. `actors` and `services` are by the unit's name."""
+    """A manifest with everything it names, by the unit's name. `bindings` are its data services."""
 
     directory: Path
     manifest: Application
     actors: dict[str, type[Actor]]
     services: dict[str, type[Service] | ASGIApp]
+    bindings: dict[str, Binding] = field(default_factory=dict)
+
+    @property
+    def every_actor(self) -> dict[str, type[Actor]]:
+        """The application's own classes and those of its data services."""
+        return {**self.actors, **{unit: binding.actor for unit, binding in self.bindings.items()}}
+
+    @property
+    def every_service(self) -> dict[str, type[Service] | ASGIApp]:
+        services = dict(self.services)
+        for binding in self.bindings.values():
+            services.update(binding.services)
+        return services
+
+    @property
+    def clients(self) -> dict[str, Callable[[Any], Any]]:
+        """What stands in `env` for the namespace of a data service."""
+        return {unit: binding.client for unit, binding in self.bindings.items()}
 
 
 def manifest_path(place: Path) -> Path:
@@ -55,6 +75,7 @@ def load_application(place: Path) -> LoadedApplication:
         manifest,
         {name: cls for name, cls in actors.items() if cls is not None},
         {name: handler for name, handler in services.items() if handler is not None},
+        data_services(manifest),
     )
 
 

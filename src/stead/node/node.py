@@ -53,8 +53,9 @@ class Node:
         variables = application_variables(application.manifest, environ)
         try:
             self._runtime = Runtime(
-                actors=application.actors,
-                services=application.services,
+                actors=application.every_actor,
+                services=application.every_service,
+                clients=application.clients,
                 engine=engine,
                 clock=clock,
                 chance=chance,

@@ -18,6 +18,9 @@ from stead.runtime.logs import Logger
 from stead.runtime.methods import method_table
 from stead.runtime.stubs import ActorNamespace, Door, ServiceStub
 
+Client = Callable[[Any], Any]
+"""Makes what is bound for a unit from the namespace of its actors."""
+
 
 class UnknownBinding(Invalid, AttributeError):
     """No unit or variable has this name."""
@@ -72,10 +75,15 @@ def bind_units(
     services: Mapping[str, type[Service] | ASGIApp],
     namespace: Callable[[ActorClass], ActorNamespace],
     door: Door,
+    clients: Mapping[str, Client],
 ) -> None:
-    """Bind every unit of an application: a namespace for each actor class, a stub for each service."""
+    """Bind every unit: a namespace for each actor class, or the client that is made of it, and a stub for each service."""
     for unit, actor_class in actors.items():
-        env.bind(binding_name(unit), namespace(actor_class), actor_class.cls)
+        client = clients.get(unit)
+        if client is None:
+            env.bind(binding_name(unit), namespace(actor_class), actor_class.cls)
+        else:
+            env.bind(binding_name(unit), client(namespace(actor_class)))
     for unit, service in services.items():
         cls = service if isinstance(service, type) and issubclass(service, Service) else None
         env.bind(binding_name(unit), ServiceStub(unit, {} if cls is None else method_table(cls, Service), door), cls)

@@ -14,7 +14,7 @@ from stead.events import Event
 from stead.ids import ActorId, Chance
 from stead.runtime.classes import ActorClass
 from stead.runtime.dispatcher import Dispatcher
-from stead.runtime.env import Bindings, bind_units
+from stead.runtime.env import Bindings, Client, bind_units
 from stead.runtime.services import ServiceRunner
 from stead.runtime.stubs import ActorNamespace
 from stead.storage.contract import Engine
@@ -29,13 +29,17 @@ class Limits:
 
 
 class Runtime:
-    """Make it inside a running event loop. `env` is the application's bindings as an outsider sees them."""
+    """Make it inside a running event loop.
+
+    `env` is the bindings as an outsider sees them; `clients` make what stands in it for the namespaces of their units.
+    """
 
     def __init__(
         self,
         *,
         actors: Mapping[str, type[Actor]],
         services: Mapping[str, type[Service] | ASGIApp],
+        clients: Mapping[str, Client],
         engine: Engine,
         clock: Clock,
         chance: Chance,
@@ -50,7 +54,9 @@ class Runtime:
         for name, value in variables.items():
             self.env.bind(name, value)
         door = self._dispatcher
-        bind_units(self.env, classes, services, lambda actor_class: ActorNamespace(actor_class, door, engine, chance), door)
+        bind_units(
+            self.env, classes, services, lambda actor_class: ActorNamespace(actor_class, door, engine, chance), door, clients
+        )
         for unit, service in services.items():
             env = self.env.with_variables(service_variables.get(unit, {}))
             self._dispatcher.services[unit] = ServiceRunner(unit, service, env)

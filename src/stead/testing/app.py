@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -18,6 +19,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from stead.api import Actor, Env, Service
+from stead.bindings import Binding
 from stead.clock import sleep
 from stead.errors import Ambiguous, Invalid
 from stead.events import Event
@@ -69,11 +71,15 @@ class TestApp:
         *,
         actors: Mapping[str, type[Actor]] | None = None,
         services: Mapping[str, type[Service] | ASGIApp] | None = None,
+        bindings: Mapping[str, Binding] | None = None,
         seed: int | None = None,
         world: World = World(),
     ) -> Self:
-        """An application without a manifest, from its classes by the names of their units. Every service is public."""
-        return cls(_application(actors or {}, services or {}), seed=seed, world=world)
+        """An application without a manifest, from its classes by the names of their units. Every service is public.
+
+        `bindings` are data services, as `stead.bindings` makes them.
+        """
+        return cls(_application(actors or {}, services or {}, bindings or {}), seed=seed, world=world)
 
     async def __aenter__(self) -> Self:
         self.clock: VirtualClock = current_clock()
@@ -136,8 +142,9 @@ class TestApp:
         env, door = Bindings(self.clock), _Door(self)
         for name, value in application_variables(self.application.manifest, self._world.environ or {}).items():
             env.bind(name, value)
-        classes = {unit: ActorClass(unit, cls) for unit, cls in self.application.actors.items()}
-        bind_units(env, classes, self.application.services, lambda cls: ActorNamespace(cls, door, door, self._chance), door)
+        classes = {unit: ActorClass(unit, cls) for unit, cls in self.application.every_actor.items()}
+        namespace = partial(ActorNamespace, door=door, registry=door, chance=self._chance)
+        bind_units(env, classes, self.application.every_service, namespace, door, self.application.clients)
         return env
 
 
@@ -238,10 +245,12 @@ def _copy(source: asyncio.Future[Any], reply: asyncio.Future[Any]) -> None:
         reply.set_exception(error)
 
 
-def _application(actors: Mapping[str, type[Actor]], services: Mapping[str, type[Service] | ASGIApp]) -> LoadedApplication:
+def _application(
+    actors: Mapping[str, type[Actor]], services: Mapping[str, type[Service] | ASGIApp], bindings: Mapping[str, Binding]
+) -> LoadedApplication:
     manifest = Application(
         name="test",
         actors=tuple(schema.Actor(name=name) for name in actors),
         services=tuple(schema.Service(name=name, visibility=Visibility.PUBLIC, cname=name) for name in services),
     )
-    return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services))
+    return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services), dict(bindings))

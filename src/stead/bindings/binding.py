@@ -1,0 +1,22 @@
+"""A data service: the actors that keep it, and what other units get in place of their namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from stead.api import Actor, Namespace, Service
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What the runtime needs for one unit.
+
+    `client` makes `env.NAME` from the namespace of `actor`. `services` are stateless parts by the name under which `env` has them
+    for the unit's own actors: names that no unit of a manifest can have.
+    """
+
+    actor: type[Actor]
+    client: Callable[[Namespace[Any]], Any]
+    services: dict[str, type[Service]] = field(default_factory=dict)
