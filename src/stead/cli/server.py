@@ -14,9 +14,12 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,7 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, ServerAddress, remove_address, write_address
 from stead.cli.listening import address_of
 from stead.clock import SystemClock
-from stead.gateway import OnRequest
+from stead.gateway import Edge, OnRequest
 from stead.ids import Chance
 from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.sqlite import SqliteEngine
@@ -39,11 +42,17 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's protocol, which refuses a header without end before it fills the memory, and hangs up on one that does not come."""
+    """uvicorn's protocol, which refuses a header without end before it fills the memory, hangs up on one that does not come, and
+    hands a WebSocket's handshake over to the edge."""
 
     _head_bytes = 0
     _in_head = False
     _head_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, edge: Edge, **uvicorns: Any) -> None:
+        super().__init__(**uvicorns)
+        self._edge = edge
+        self.ws_protocol_class = asyncio.Protocol  # any will do: with one, uvicorn calls handle_websocket_upgrade
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -73,6 +82,22 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._head_timer is None:
             self._head_timer = self.loop.call_later(HEADER_S_MAX, self.transport.close)
 
+    def handle_websocket_upgrade(self) -> None:
+        self.connections.discard(self)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.transport.close()  # the handshake came before the answer to the request before it
+            return
+        url = httptools.parse_url(self.url)
+        scope: dict[str, Any] = {
+            **self.scope,
+            "type": "websocket",
+            "scheme": "wss" if self.scheme == "https" else "ws",
+            "path": unquote(url.path.decode("ascii")),
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+        }
+        self._edge.upgrade(self.transport, scope, scope.pop("method"))
+
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
             self._head_timer.cancel()
@@ -82,11 +107,11 @@ class BoundedHttp(HttpToolsProtocol):
 class HttpServer(uvicorn.Server):
     """uvicorn, which tells when it answers and leaves signals to its owner."""
 
-    def __init__(self, app: ASGIApp, shutdown_timeout_s: int, on_ready: Callable[[], None]) -> None:
+    def __init__(self, app: ASGIApp, edge: Edge, shutdown_timeout_s: int, on_ready: Callable[[], None]) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedHttp,
+                http=partial(BoundedHttp, edge),  # type: ignore[arg-type] # uvicorn only calls it
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -97,6 +122,7 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=shutdown_timeout_s,
             )
         )
+        self.server_state.connections, self.server_state.tasks = edge.connections, edge.tasks  # all end together
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -138,7 +164,7 @@ class Serving:
         try:
             operating = Operating(self.environ, admin, self.on_request, self.is_development)
             node = Node(self.application, engine, settings, clock, chance, operating)
-            server = HttpServer(node.gateway, settings.shutdown_timeout_s, ready)
+            server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
             _spare_what_stays()
             with _stopping(server.stop, lifeline):
                 try:

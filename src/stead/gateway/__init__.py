@@ -2,7 +2,24 @@
 
 from stead.gateway.admission import Limits
 from stead.gateway.app import Deliver, Gateway, OnRequest, Operations
+from stead.gateway.edge import Edge, Receiver, SocketLimits, Wire
+from stead.gateway.parties import Parties, Rooms
 from stead.gateway.problems import Describe
 from stead.gateway.sites import Directory, Site
 
-__all__ = ["Deliver", "Describe", "Directory", "Gateway", "Limits", "OnRequest", "Operations", "Site"]
+__all__ = [
+    "Deliver",
+    "Describe",
+    "Directory",
+    "Edge",
+    "Gateway",
+    "Limits",
+    "OnRequest",
+    "Operations",
+    "Parties",
+    "Receiver",
+    "Rooms",
+    "Site",
+    "SocketLimits",
+    "Wire",
+]

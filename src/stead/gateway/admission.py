@@ -17,6 +17,7 @@ from stead.codec import MESSAGE_BYTES_MAX
 from stead.events import Fetch
 
 _HOST = re.compile(rb"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(?::[0-9]{0,5})?", re.IGNORECASE).fullmatch
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 _REPLACEMENT = "\ufffd"
 
 
@@ -56,8 +57,8 @@ def admit(scope: Scope, receive: Receive, limits: Limits) -> tuple[bytes, Fetch]
             "type": "http",
             "asgi": scope["asgi"],
             "http_version": scope["http_version"],
-            "method": scope["method"],
-            "scheme": scope.get("scheme", "http"),
+            "method": scope.get("method", "GET"),  # a handshake's
+            "scheme": _SCHEMES[scope.get("scheme", "http")],
             "path": path,
             "raw_path": raw_path,
             "query_string": scope["query_string"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from starlette.types import ASGIApp
 
@@ -12,9 +12,10 @@ from stead.api import Env
 from stead.clock import Clock
 from stead.errors import SteadError
 from stead.events import Event
-from stead.gateway import Directory, Gateway, OnRequest, Operations, Site
+from stead.gateway import Directory, Edge, Gateway, OnRequest, Operations, Parties, Site, SocketLimits
 from stead.gateway import Limits as RequestLimits
 from stead.ids import ActorId, Chance
+from stead.manifest import Visibility
 from stead.node.application import LoadedApplication
 from stead.node.settings import Settings
 from stead.node.traces import LoadFailed, describe
@@ -79,7 +80,9 @@ class Node:
                 clock=clock,
                 chance=chance,
             ),
+            Parties(cast(Any, self._runtime), public_actors(application)),
         )
+        self.edge = Edge(self.gateway, SocketLimits())
 
     @property
     def env(self) -> Env:
@@ -112,6 +115,11 @@ class Node:
     def stats(self) -> dict[str, int]:
         """Counts since the start, and what is in memory now."""
         return self._runtime.stats()
+
+
+def public_actors(application: LoadedApplication) -> list[str]:
+    """The actors that answer below /parties."""
+    return [unit.name for unit in application.manifest.actors if unit.visibility is Visibility.PUBLIC]
 
 
 def directory(application: LoadedApplication, settings: Settings) -> Directory:
