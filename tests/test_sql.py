@@ -469,14 +469,34 @@ def test_a_turn_that_changes_too_much_is_stopped(db: SqlDatabase, pages: MemoryP
 
 
 def test_a_result_is_bounded(items: SqlDatabase) -> None:
-    """Too many rows, or too large ones, are an error that says LIMIT; a statement that wrote them is undone."""
+    """Too many rows, or too large ones, are an error that says LIMIT; a statement that wrote them loses the turn."""
     with pytest.raises(SqlError, match="LIMIT"):
         items.fetch_all(RUNAWAY + "SELECT i FROM n")
     items.execute(RUNAWAY + "INSERT INTO items (name) SELECT printf('%0100000d', i) FROM n LIMIT 400")
-    with pytest.raises(SqlError, match="LIMIT"):
+    items.commit()
+    items.savepoint()
+    with pytest.raises(TransactionLost, match="LIMIT"):
         items.fetch_all("UPDATE items SET price = 7 RETURNING name")
+    with pytest.raises(TransactionLost):
+        items.commit()
+    items.rollback()
     assert items.fetch_value("SELECT count(*) FROM items WHERE price = 7") == 0
     assert items.fetch_value("SELECT length(name) FROM items") == 100_000
+
+
+def test_rows_that_cannot_be_given_lose_the_turn(items: SqlDatabase) -> None:
+    """What a statement has written and cannot show is never kept; a mistake that SQLite finds itself undoes the statement alone."""
+    items.execute("INSERT INTO items (name) VALUES ('a')")
+    with pytest.raises(SqlError, match="overflow") as caught:
+        items.fetch_all("INSERT INTO items (name) VALUES ('b'), ('c') RETURNING abs(id - id - 9223372036854775807 - 1)")
+    assert not isinstance(caught.value, TransactionLost)
+    assert items.fetch_value("SELECT group_concat(name) FROM items") == "a"
+    with pytest.raises(TransactionLost, match="CAST"):
+        items.fetch_value("INSERT INTO items (name) VALUES ('b') RETURNING CAST(x'ff' AS TEXT)")
+    with pytest.raises(TransactionLost):
+        items.fetch_value("SELECT 1")
+    items.rollback()
+    assert items.fetch_value("SELECT count(*) FROM items") == 0
 
 
 @pytest.mark.parametrize(

@@ -24,11 +24,14 @@ class Host(Protocol):
 
     @property
     def entries(self) -> Entries: ...
+    def ready(self, what: str, *, writes: bool = False) -> Turn | None: ...
     async def readable(self, what: str) -> Turn: ...
 
 
 class ActorSql:
     """The implementation of `stead.Sql`, and its part of a turn's beginning and end."""
+
+    __slots__ = ("_database", "_host", "_now_ms", "_pages")
 
     def __init__(self, host: Host, clock: Clock) -> None:
         self._host = host
@@ -37,22 +40,26 @@ class ActorSql:
         self._database: SqlDatabase | None = None
 
     async def execute(self, query: str, *params: object) -> int:
-        return (await self._begun("sql.execute()")).execute(query, _params(params))
+        turn = self._host.ready("sql.execute()") or await self._host.readable("sql.execute()")
+        return self._begun(turn).execute(query, _params(params))
 
     async def fetch_all(self, query: str, *params: object) -> list[dict[str, SqlValue]]:
-        return (await self._begun("sql.fetch_all()")).fetch_all(query, _params(params))
+        turn = self._host.ready("sql.fetch_all()") or await self._host.readable("sql.fetch_all()")
+        return self._begun(turn).fetch_all(query, _params(params))
 
     async def fetch_one(self, query: str, *params: object) -> dict[str, SqlValue] | None:
-        return (await self._begun("sql.fetch_one()")).fetch_one(query, _params(params))
+        turn = self._host.ready("sql.fetch_one()") or await self._host.readable("sql.fetch_one()")
+        return self._begun(turn).fetch_one(query, _params(params))
 
     async def fetch_value(self, query: str, *params: object) -> SqlValue:
-        return (await self._begun("sql.fetch_value()")).fetch_value(query, _params(params))
+        turn = self._host.ready("sql.fetch_value()") or await self._host.readable("sql.fetch_value()")
+        return self._begun(turn).fetch_value(query, _params(params))
 
     async def script(self, text: str) -> None:
-        (await self._begun("sql.script()")).script(text)
+        self._begun(await self._host.readable("sql.script()")).script(text)
 
     async def size_bytes(self) -> int:
-        return (await self._begun("sql.size_bytes()")).size_bytes()
+        return self._begun(await self._host.readable("sql.size_bytes()")).size_bytes()
 
     @property
     def memory_bytes(self) -> int:
@@ -95,8 +102,8 @@ class ActorSql:
             self._database.close()
             self._database = None
 
-    async def _begun(self, what: str) -> SqlDatabase:
-        turn = await self._host.readable(what)
+    def _begun(self, turn: Turn) -> SqlDatabase:
+        """The database, in a transaction that is the turn's."""
         database = self._database
         if database is None:
             database = self._database = SqlDatabase(self._pages, self._now_ms)
@@ -114,6 +121,8 @@ class ActorSql:
 
 class ActorPages:
     """The database's pages as entries, read and written as the turn that uses the database sees them."""
+
+    __slots__ = ("_host", "turn")
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -144,7 +153,8 @@ class ActorPages:
         writes[PAGE_COUNT] = count.to_bytes(4, "big")
 
     def _read(self, key: bytes) -> bytes | None:
-        return answer_now(self._host.entries.get(key, () if self.turn is None else self.turn.layers))
+        entries, layers = self._host.entries, () if self.turn is None else self.turn.layers
+        return entries.known(key, layers) if entries.knows(key, layers) else answer_now(entries.get(key, layers))
 
     def _writes(self) -> dict[bytes, bytes | None]:
         assert self.turn is not None, "no turn is being sealed"

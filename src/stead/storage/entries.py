@@ -55,6 +55,19 @@ class Layer:
 class Entries:
     """One actor's entries. `size_bytes` counts keys and values, pending ones included."""
 
+    __slots__ = (
+        "_actor",
+        "_cache",
+        "_engine",
+        "_learned",
+        "_pinned",
+        "_version",
+        "_whole_until",
+        "cached_bytes",
+        "size_bytes",
+        "whole",
+    )
+
     def __init__(self, actor: ActorId, claim: Claim, engine: Engine) -> None:
         self._actor = actor
         self._engine = engine
@@ -130,17 +143,17 @@ class Entries:
 
     def size_after(self, layer: Layer) -> int:
         """What `size_bytes` would be with `layer` applied."""
-        size = 0 if layer.erased else self.size_bytes
+        size_bytes = 0 if layer.erased else self.size_bytes
+        cache = {} if layer.erased else self._cache
         for key, value in layer.writes.items():
-            if not layer.erased:
-                size -= self._size(key)
+            before = cache.get(key)
+            if before is not None:
+                size_bytes -= len(key) + len(before)
+            elif self._learned and not layer.erased:
+                size_bytes -= self._learned.get(key, 0)
             if value is not None:
-                size += len(key) + len(value)
-        return size
-
-    def _size(self, key: bytes) -> int:
-        value = self._cache.get(key)
-        return self._learned.get(key, 0) if value is None else len(key) + len(value)
+                size_bytes += len(key) + len(value)
+        return size_bytes
 
     def apply(self, layer: Layer, size_bytes: int, seq: int) -> None:
         """Make `layer` part of the entries, as commit `seq`, before it is durable."""
@@ -151,15 +164,24 @@ class Entries:
             self._pinned.clear()
             self.cached_bytes = 0
             self.whole, self._whole_until = True, None
-        stays_whole = self.whole and self._whole_until is None
-        for key, value in layer.writes.items():
-            self._forget(key)
-            if value is not None or not stays_whole:
+        if self.whole and self._whole_until is None:
+            self._apply_whole(layer, size_bytes, seq)
+        else:
+            for key, value in layer.writes.items():
+                self._forget(key)
                 self._remember(key, value)
-            if not stays_whole:
                 self._pinned[key] = seq
         self.size_bytes = size_bytes
-        if stays_whole and size_bytes > WHOLE_BYTES_MAX:
+
+    def _apply_whole(self, layer: Layer, size_bytes: int, seq: int) -> None:
+        cache = self._cache
+        for key, value in layer.writes.items():
+            if value is not None:
+                cache[key] = value
+            else:
+                cache.pop(key, None)
+        self.cached_bytes = size_bytes  # nothing else is cached
+        if size_bytes > WHOLE_BYTES_MAX:
             # Until this commit is durable the engine knows keys that are deleted here: it cannot be asked yet.
             self._whole_until = seq
 
@@ -170,7 +192,8 @@ class Entries:
         if self._pinned:
             for key in [key for key, pin in self._pinned.items() if pin <= seq]:
                 del self._pinned[key]
-        self._trim()
+        if not self.whole:
+            self._trim()
 
     async def _fetch(self, keys: Iterable[bytes]) -> dict[bytes, bytes]:
         wanted = list(keys)
@@ -194,7 +217,7 @@ class Entries:
     def _trim(self) -> None:
         """Drop what was remembered first until the cache is within its bound. What is pinned stays."""
         excess_bytes = self.cached_bytes - CACHE_BYTES_MAX
-        if self.whole or excess_bytes <= 0:
+        if excess_bytes <= 0:
             return
         dropped = []
         for key, value in self._cache.items():

@@ -5,8 +5,9 @@ the actor's entries once SQLite has said that the commit is whole; ROLLBACK forg
 transactions, and they become durable with the actor's own commit: SQLite itself flushes nothing.
 
 A statement that fails is undone alone. Where SQLite undoes more than that (`ON CONFLICT ROLLBACK`, a full database, a writing
-statement over its bounds), the transaction is *lost*: every call but `rollback` and `close` raises `TransactionLost` from then
-on, so that a turn cannot go on as if its earlier statements were still there, whatever the application catches.
+statement over its bounds), and where the rows that a writing statement gives are refused, the transaction is *lost*: every call but
+`rollback` and `close` raises `TransactionLost` from then on, so that a turn cannot go on as if its earlier statements were still
+there, whatever the application catches.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class SqlDatabase:
     `now_ms` is the wall time in milliseconds that `CURRENT_TIMESTAMP` and `datetime('now')` show; None is the system's.
     Every statement begins the transaction if nobody has. Only while it is closed may the pages change behind its back.
     """
+
+    __slots__ = ("_begun", "_depth", "_handed_over", "_now_ms", "_open", "_pages", "_read_only")
 
     def __init__(self, pages: Pages, now_ms: Callable[[], int] | None = None) -> None:
         self._pages = pages
@@ -54,11 +57,13 @@ class SqlDatabase:
         `read_only` True has writing statements refused, False allows them again; None leaves it as it is (allowed, at first).
         """
         if not self._begun:
-            if self._open is None:
-                self._open = Session(PageFile(self._pages), self._now_ms)
-            self._open.command("BEGIN")
+            session = self._open
+            if session is None:
+                session = self._open = Session(PageFile(self._pages), self._now_ms)
+            session.command("BEGIN")
             self._begun = True
-        session = self._session()
+        else:
+            session = self._session()
         if read_only is not None and read_only is not self._read_only:
             session.command(f"PRAGMA query_only={int(read_only)}")
             self._read_only = read_only
@@ -91,9 +96,11 @@ class SqlDatabase:
 
     def rollback(self) -> None:
         """Forget everything since `begin`, savepoints too; nothing if none has started."""
+        if not self._begun:
+            return
         if self._is_lost():
             self.close()
-        elif self._begun:
+        else:
             self._session().command("ROLLBACK")
             self._begun, self._depth = False, 0
 
@@ -129,12 +136,13 @@ class SqlDatabase:
 
     def fetch_one(self, query: str, params: Sequence[object] = ()) -> Row | None:
         """The first row, None if there is none."""
-        return next(iter(self._session().fetch(query, params, 1)), None)
+        rows = self._session().fetch(query, params, 1)
+        return rows[0] if rows else None
 
     def fetch_value(self, query: str, params: Sequence[object] = ()) -> SqlValue:
         """The first column of the first row, None if there is no row."""
-        row = self.fetch_one(query, params)
-        return next(iter(row.values()), None) if row is not None else None
+        rows = self._session().fetch(query, params, 1)
+        return next(iter(rows[0].values())) if rows else None
 
     def script(self, text: str) -> None:
         """Run several statements without parameters: all of them, or none if one fails."""

@@ -64,6 +64,8 @@ _FUNCTIONS_REFUSED: Final = {
 class Guard:
     """The authorizer of one connection. `query` is the text being compiled; while `trusted`, statements are Stead's own."""
 
+    __slots__ = ("query", "trusted")
+
     def __init__(self) -> None:
         self.query = ""
         self.trusted = False

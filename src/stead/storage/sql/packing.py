@@ -10,6 +10,7 @@ looked at and must be zeros, so pages of other kinds, or damaged ones, are packe
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 from stead.errors import EngineFailed
@@ -18,6 +19,7 @@ from stead.storage.sql.vfs import PAGE_BYTES
 _LENGTH_BYTES: Final = 2
 _FILE_HEADER_BYTES: Final = 100  # before the first page's own header
 _HEADER_BYTES: Final = {2: 12, 5: 12, 10: 8, 13: 8}  # by the kind of B-tree page
+_HEADER: Final = Struct(">B2xHH")  # kind, number of cells, where their content starts
 _ZEROS: Final = bytes(PAGE_BYTES)
 _FILE_START: Final = b"SQLite format 3\0"
 
@@ -42,10 +44,9 @@ def unpack(data: bytes) -> bytes:
 def _gap(page: bytes) -> tuple[int, int]:
     """Where the gap begins and ends, if this is a B-tree page; else it ends at 0."""
     start = _FILE_HEADER_BYTES if page.startswith(_FILE_START) else 0
-    header_bytes = _HEADER_BYTES.get(page[start])
+    kind, cells, back = _HEADER.unpack_from(page, start)
+    header_bytes = _HEADER_BYTES.get(kind)
     if header_bytes is None:
         return 0, 0
-    cells = int.from_bytes(page[start + 3 : start + 5], "big")
     front = start + header_bytes + 2 * cells
-    back = int.from_bytes(page[start + 5 : start + 7], "big")
     return (front, back) if front <= back <= PAGE_BYTES else (0, 0)

@@ -1,13 +1,14 @@
 """One open SQLite connection: runs statements within their bounds and turns SQLite's errors into ours.
 
 A statement is looked at before it runs (SQLite has compiled it then, and the guard has allowed it) and while it runs, every
-PROGRESS_STEPS steps of the virtual machine. Whatever it is refused for, it leaves nothing behind.
+PROGRESS_STEPS steps of the virtual machine. Whatever it is refused for, it leaves nothing behind; where a writing one is refused
+for the rows that it gave, nothing of the transaction is left.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias, TypeVar
 
 import apsw
@@ -27,11 +28,27 @@ Row: TypeAlias = dict[str, SqlValue]
 _OURS: Final = apsw.SQLITE_PREPARE_PERSISTENT
 _MEMORY_COUNTERS: Final = (apsw.SQLITE_DBSTATUS_CACHE_USED, apsw.SQLITE_DBSTATUS_SCHEMA_USED, apsw.SQLITE_DBSTATUS_STMT_USED)
 _CONNECTION_BYTES: Final = 96 * 1024  # what a connection takes besides (measured): lookaside memory, page table, apsw's objects
+COMMANDS_A_LOOK: Final = 64  # at memory: some ten to thirty turns, in which the bounded caches of one connection grow little
 _NOTHING_MORE: Final = re.compile(r"(?>[\s;]+|--[^\n]*|/\*.*?(?:\*/|\Z))*+", re.DOTALL)
 
 
 class Session:
     """An open connection to `file`; one statement at a time. The caller sees to it that a transaction is open."""
+
+    __slots__ = (
+        "_bytes_before",
+        "_commands",
+        "_connection",
+        "_guard",
+        "_names",
+        "_now_ms",
+        "_over",
+        "_steps",
+        "_weighed_after",
+        "_weighed_bytes",
+        "_writes",
+        "file",
+    )
 
     def __init__(self, file: PageFile, now_ms: Callable[[], int] | None) -> None:
         self.file = file
@@ -39,7 +56,11 @@ class Session:
         self._guard = Guard()
         self._steps = 0  # of the running statement ...
         self._bytes_before = 0  # ... what SQLite had allocated when it started ...
-        self._over = ""  # ... and the bound it went over
+        self._over = ""  # ... the bound it went over ...
+        self._names: tuple[str, ...] = ()  # ... the columns of its result ...
+        self._writes = False  # ... and whether it is a fetch that writes
+        self._weighed_bytes = 0
+        self._weighed_after = 0  # commands until memory is looked at again
         self._connection = VFS.connect(file, limits.STATEMENTS_CACHED)
         try:
             limits.apply_limits(self._connection)
@@ -50,6 +71,7 @@ class Session:
             raise translated(error, "") from error
         self._connection.authorizer = self._guard
         self._connection.set_progress_handler(self._is_over, limits.PROGRESS_STEPS)
+        self._commands = self._connection.cursor()
 
     @property
     def in_transaction(self) -> bool:
@@ -62,18 +84,21 @@ class Session:
 
     @property
     def memory_bytes(self) -> int:
-        return _CONNECTION_BYTES + sum(self._connection.status(counter)[0] for counter in _MEMORY_COUNTERS)
+        """About what the connection takes; looked at once in COMMANDS_A_LOOK commands, because SQLite has to count."""
+        if self._weighed_after <= 0:
+            self._weighed_after = COMMANDS_A_LOOK
+            self._weighed_bytes = _CONNECTION_BYTES + sum(self._connection.status(counter)[0] for counter in _MEMORY_COUNTERS)
+        return self._weighed_bytes
 
     def close(self) -> None:
         self._connection.close(True)
 
     def command(self, text: str) -> None:
-        """Run a statement of Stead's own. Raises what apsw raises."""
-        VFS.now_ms = self._now_ms
-        self._steps, self._bytes_before = 0, apsw.memory_used()
+        """Run a statement of Stead's own, which neither reads the clock nor gives rows. Raises what apsw raises."""
+        self._weighed_after -= 1
         self._guard.trusted = True
         try:
-            self._connection.execute(text, prepare_flags=_OURS)
+            self._commands.execute(text, prepare_flags=_OURS)
         finally:
             self._guard.trusted = False
 
@@ -100,16 +125,17 @@ class Session:
         """Run one statement; its rows, or the first `rows_max` of them."""
 
         def run(cursor: apsw.Cursor, bindings: Bindings) -> list[Row]:
-            look = _Look(self, query)
-            cursor.exec_trace = look
+            self._writes = False
+            cursor.exec_trace = self._look
             try:
-                rows = list(_dicts(cursor.execute(query, bindings), look, rows_max))
+                return self._rows(cursor.execute(query, bindings), rows_max)
+            except apsw.Error:  # SQLite has undone the statement
+                raise
             except BaseException:
                 cursor.close(True)
-                look.undo()
+                if self._writes:  # all is written before the first row comes
+                    self.command("ROLLBACK")
                 raise
-            look.keep()
-            return rows
 
         return self._run(query, params, run)
 
@@ -118,15 +144,16 @@ class Session:
         self._run(text, (), lambda cursor, bindings: [None for _ in cursor.execute(text, bindings)])
 
     def _run(self, query: str, params: Sequence[object], take: Callable[[apsw.Cursor, Bindings], T]) -> T:
-        bindings = checked_params(params, query)
+        bindings = checked_params(params, query) if params else ()
         self._start(query)
         cursor = self._connection.cursor()
         try:
             return take(cursor, bindings)
-        except (apsw.Error, KeyError, UnicodeError) as error:
-            if error is self.file.failure:
+        except (apsw.Error, SqlError, KeyError, UnicodeError) as error:
+            explained = self._explained(error, query)
+            if explained is error:
                 raise
-            raise self._explained(error, query) from error
+            raise explained from error
         finally:
             cursor.close(True)
 
@@ -147,58 +174,50 @@ class Session:
             self._over = f"the statement took more than {limits.STATEMENT_BYTES_MAX} bytes of memory: do it in parts (LIMIT)"
         return bool(self._over)
 
-    def _explained(self, error: Exception, query: str) -> SteadError:
-        explained = SqlError(self._over, query) if isinstance(error, apsw.InterruptError) else translated(error, query)
+    def _look(self, cursor: apsw.Cursor, text: str, bindings: object) -> bool:
+        """What SQLite knows of a fetched statement before it runs."""
+        query = self._guard.query
+        _is_whole(query, text)
+        self._names = names = tuple([column[0] for column in cursor.get_description()])
+        if len(names) > 1 and len(set(names)) != len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise SqlError(f"two columns are named {twice!r}: name them apart with AS", query)
+        self._writes = not cursor.is_readonly
+        return True
+
+    def _rows(self, cursor: apsw.Cursor, rows_max: int | None) -> list[Row]:
+        """The first rows; a statement that writes runs to its end all the same."""
+        rows: list[Row] = []
+        names, size_bytes = self._names, 0
+        for row in cursor:
+            if rows_max is not None and len(rows) >= rows_max:
+                if self._writes:
+                    continue
+                break
+            size_bytes += limits.ROW_BYTES + limits.CELL_BYTES * len(row)
+            for cell in row:
+                if isinstance(cell, (str, bytes)):
+                    size_bytes += len(cell)
+            if size_bytes > limits.RESULT_BYTES_MAX:
+                raise SqlError(
+                    f"the result is over {limits.RESULT_BYTES_MAX} bytes: use LIMIT, and WHERE to go on from the last row",
+                    self._guard.query,
+                )
+            rows.append(dict(zip(names, row, strict=True)))
+        return rows
+
+    def _explained(self, error: Exception, query: str) -> Exception:
+        if error is self.file.failure:
+            return error
+        if isinstance(error, SqlError):
+            explained: SteadError = error
+        elif isinstance(error, apsw.InterruptError):
+            explained = SqlError(self._over, query)
+        else:
+            explained = translated(error, query)
         if self.in_transaction or not isinstance(explained, SqlError):
             return explained
         return TransactionLost(f"SQLite rolled the whole turn's SQL back: {explained.args[0]}", query, explained.constraint)
-
-
-class _Look:
-    """What SQLite knows of a fetched statement before it runs. One that writes gets a savepoint, since its rows may be refused."""
-
-    def __init__(self, session: Session, query: str) -> None:
-        self._session = session
-        self._query = query
-        self.names: tuple[str, ...] = ()
-        self.writes = False
-
-    def __call__(self, cursor: apsw.Cursor, text: str, bindings: object) -> bool:
-        _is_whole(self._query, text)
-        self.names = tuple(column[0] for column in cursor.get_description())
-        if len(set(self.names)) != len(self.names):
-            twice = next(name for name in self.names if self.names.count(name) > 1)
-            raise SqlError(f"two columns are named {twice!r}: name them apart with AS", self._query)
-        if not cursor.is_readonly:
-            self._session.command("SAVEPOINT fetch")
-            self.writes = True
-        return True
-
-    def keep(self) -> None:
-        if self.writes:
-            self._session.command("RELEASE fetch")
-
-    def undo(self) -> None:
-        if self.writes and self._session.in_transaction:
-            self._session.command("ROLLBACK TO fetch")
-            self._session.command("RELEASE fetch")
-
-
-def _dicts(cursor: apsw.Cursor, look: _Look, rows_max: int | None) -> Iterator[Row]:
-    """The first rows; a statement that writes runs to its end all the same."""
-    size_bytes = rows = 0
-    for row in cursor:
-        rows += 1
-        if rows_max is not None and rows > rows_max:
-            if look.writes:
-                continue
-            return
-        size_bytes += limits.ROW_BYTES
-        for cell in row:
-            size_bytes += limits.CELL_BYTES + (len(cell) if isinstance(cell, (str, bytes)) else 0)
-        if size_bytes > limits.RESULT_BYTES_MAX:
-            raise SqlError(f"the result is over {limits.RESULT_BYTES_MAX} bytes: use LIMIT, and WHERE to go on from the last row")
-        yield dict(zip(look.names, row, strict=True))
 
 
 def _is_whole(query: str, first: str) -> bool:

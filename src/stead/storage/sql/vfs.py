@@ -48,22 +48,22 @@ class Pages(Protocol):
 class PageFile:
     """The open file of one connection: pages as they were lent, and over them what COMMIT has written."""
 
+    __slots__ = ("_count", "_kept", "_lent", "_pages", "_written", "failure")
+
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._written: dict[int, bytes] = {}
-        self._count = self._kept = pages.count()  # as SQLite sees it; pages below `_kept` were never cut off
+        self._lent = self._count = self._kept = pages.count()  # what the pages have, what SQLite sees, what it never cut off
         self.failure: BaseException | None = None  # the last error that `pages` raised, to tell it from SQLite's own
 
     def flush(self) -> None:
         """Hand what was written to the pages, in the order of their numbers."""
-        if not self._written and self._kept == self._count:
-            return
-        if self._kept < self._pages.count():
+        if self._kept < self._lent:
             self._pages.truncate(self._kept)
         for number in sorted(self._written):
             self._pages.write(number, self._written[number])
         self._written.clear()
-        self._kept = self._count
+        self._lent = self._kept = self._count
 
     def xRead(self, amount: int, offset: int) -> bytes:
         number, start = divmod(offset, PAGE_BYTES)
