@@ -6,17 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stead.api import Actor, Namespace, Service
+from stead.api import Actor, Env, Namespace, Service
 
 
 @dataclass(frozen=True)
 class Binding:
     """What the runtime needs for one unit.
 
-    `client` makes `env.NAME` from the namespace of `actor`. `services` are stateless parts by the name under which `env` has them
-    for the unit's own actors: names that no unit of a manifest can have.
+    `client` makes `env.NAME` from the namespace of `actor` and the application's bindings. `services` are stateless parts by the
+    name under which `env` has them for the unit's own actors: names that no unit of a manifest can have.
     """
 
     actor: type[Actor]
-    client: Callable[[Namespace[Any]], Any]
+    client: Callable[[Namespace[Any], Env], Any]
     services: dict[str, type[Service]] = field(default_factory=dict)

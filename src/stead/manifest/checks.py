@@ -110,7 +110,7 @@ _UNITS: dict[str, _Form] = {
     "queue": _Form(_QUEUE),
     "bucket": _Form({"visibility": values.visibility}),
     "task": _Form(_TASK),
-    "kv_cache": _Form(),
+    "kv_cache": _Form({"cache_ttl_s": values.seconds}),
     "sql_database": _Form(),
     "rate_limit": _Form(_RATE_LIMIT),
 }

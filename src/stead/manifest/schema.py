@@ -149,13 +149,15 @@ class RateLimit(Unit):
 class KvCache(Unit):
     kind = "kv_cache"
 
+    cache_ttl_s: float = 0.0  # how long a node may answer from what it read; 0: every read asks
+
 
 @dataclass(frozen=True, kw_only=True)
 class SqlDatabase(Unit):
     kind = "sql_database"
 
 
-NOT_RUNNING_YET: tuple[type[Unit], ...] = (Observer, Queue, Bucket, Task, KvCache, SqlDatabase)  # parsed, but not served yet
+NOT_RUNNING_YET: tuple[type[Unit], ...] = (Observer, Queue, Bucket, Task, SqlDatabase)  # parsed, but not served yet
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Service
+from stead.api import Actor, Env, Service
 from stead.bindings import Binding
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Application, ManifestErrors, find_manifest, load_manifest
@@ -45,7 +45,7 @@ class LoadedApplication:
         return services
 
     @property
-    def clients(self) -> dict[str, Callable[[Any], Any]]:
+    def clients(self) -> dict[str, Callable[[Any, Env], Any]]:
         """What stands in `env` for the namespace of a data service."""
         return {unit: binding.client for unit, binding in self.bindings.items()}
 

@@ -18,8 +18,8 @@ from stead.runtime.logs import Logger
 from stead.runtime.methods import method_table
 from stead.runtime.stubs import ActorNamespace, Door, ServiceStub
 
-Client = Callable[[Any], Any]
-"""Makes what is bound for a unit from the namespace of its actors."""
+Client = Callable[[Any, Any], Any]
+"""Makes what is bound for a unit from the namespace of its actors and the bindings of the application."""
 
 
 class UnknownBinding(Invalid, AttributeError):
@@ -42,6 +42,11 @@ class Bindings:
         near = difflib.get_close_matches(name.upper(), known, n=1)
         hint = f"did you mean env.{near[0]}?" if near else f"there are: {', '.join(known)}"
         raise UnknownBinding(f"env has no {name!r}; {hint}")
+
+    @property
+    def mem(self) -> Any:
+        """The kv cache that every application has."""
+        return self.MEM
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now_ms() / 1000, UTC)
@@ -83,7 +88,7 @@ def bind_units(
         if client is None:
             env.bind(binding_name(unit), namespace(actor_class), actor_class.cls)
         else:
-            env.bind(binding_name(unit), client(namespace(actor_class)))
+            env.bind(binding_name(unit), client(namespace(actor_class), env))
     for unit, service in services.items():
         cls = service if isinstance(service, type) and issubclass(service, Service) else None
         env.bind(binding_name(unit), ServiceStub(unit, {} if cls is None else method_table(cls, Service), door), cls)

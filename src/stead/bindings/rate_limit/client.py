@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from stead.api import Namespace
+from stead.api import Env, Namespace
 from stead.logic.limiting import Verdict
 
 
 class RateLimiter:
     """`verdict = await env.LIMITER.limit(user)`: whether one more may pass for this key."""
 
-    def __init__(self, namespace: Namespace[Any]) -> None:
+    def __init__(self, namespace: Namespace[Any], env: Env) -> None:
         self._namespace = namespace
 
     async def limit(self, key: str) -> Verdict:
