@@ -9,21 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stead.client import Disconnected, HandshakeRefused
     from stead.testing.app import TestApp, World
     from stead.testing.faults import FaultEngine, HeldCommits
+    from stead.testing.link import Link
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
     from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.seeds import SEEDS, check, find
+    from stead.testing.socket import TestSocket
 
 __all__ = [
     "SABOTAGES",
     "SEEDS",
+    "Disconnected",
     "FaultEngine",
+    "HandshakeRefused",
     "HeldCommits",
+    "Link",
     "Refused",
     "SeededLoop",
     "Stuck",
     "TestApp",
+    "TestSocket",
     "VirtualClock",
     "World",
     "check",
@@ -34,28 +41,32 @@ __all__ = [
 ]
 
 _PLACES = {
-    "SABOTAGES": "sabotage",
-    "SEEDS": "seeds",
-    "FaultEngine": "faults",
-    "HeldCommits": "faults",
-    "Refused": "loop",
-    "SeededLoop": "loop",
-    "Stuck": "loop",
-    "TestApp": "app",
-    "VirtualClock": "loop",
-    "World": "app",
-    "check": "seeds",
-    "current_clock": "loop",
-    "find": "seeds",
-    "run": "loop",
-    "sabotaged": "sabotage",
+    "SABOTAGES": "stead.testing.sabotage",
+    "SEEDS": "stead.testing.seeds",
+    "Disconnected": "stead.client",
+    "FaultEngine": "stead.testing.faults",
+    "HandshakeRefused": "stead.client",
+    "HeldCommits": "stead.testing.faults",
+    "Link": "stead.testing.link",
+    "Refused": "stead.testing.loop",
+    "SeededLoop": "stead.testing.loop",
+    "Stuck": "stead.testing.loop",
+    "TestApp": "stead.testing.app",
+    "TestSocket": "stead.testing.socket",
+    "VirtualClock": "stead.testing.loop",
+    "World": "stead.testing.app",
+    "check": "stead.testing.seeds",
+    "current_clock": "stead.testing.loop",
+    "find": "stead.testing.seeds",
+    "run": "stead.testing.loop",
+    "sabotaged": "stead.testing.sabotage",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'stead.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"stead.testing.{_PLACES[name]}"), name)
+    value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value
 

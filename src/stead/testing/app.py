@@ -1,14 +1,15 @@
 """`TestApp`: a whole application in memory, with the faults of the world at hand.
 
-It is the real node (runtime, gateway, bindings) over a `FaultEngine` and the virtual clock of the running `SeededLoop`. `env` and
-`client` are the world outside: they outlive a crash, as a browser outlives a server, and whoever was waiting for an answer when it
-came gets `Ambiguous`.
+It is the real node (runtime, gateway, bindings) over a `FaultEngine`, networks in memory and the virtual clock of the running
+`SeededLoop`. `env`, `client` and `connect` are the world outside: they outlive a crash, as a browser outlives a server, and whoever
+was waiting for an answer when it came gets `Ambiguous`; the client of a socket sees 1006.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+import itertools
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 import httpx
 from starlette.types import ASGIApp
+from websockets.asyncio.client import ClientConnection
 
 from stead.api import Actor, Env, Service
 from stead.bindings import Binding
@@ -34,9 +36,16 @@ from stead.runtime.turn import Turn
 from stead.storage.contract import ActorRow
 from stead.storage.memory import MemoryEngine, MemoryStore
 from stead.testing.faults import FaultEngine, HeldCommits
+from stead.testing.link import Link
 from stead.testing.loop import SeededLoop, VirtualClock, current_clock
+from stead.testing.server import SocketServer
+from stead.testing.socket import Handshake, LinkedConnection, TestSocket, open_connection, socket_url
 
-BASE_URL = "http://localhost"
+HOST = "localhost"
+BASE_URL = f"http://{HOST}"
+PING_S = 20.0  # how often a client of `dial` makes sure that its server is there, as the real one does
+_FIRST_PORT = 50_000  # of the clients
+_NETWORK = 1 << 32  # what sets the network's chances apart from the others of a seed
 EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
 _EVICT_POLL_S = 0.001
 
@@ -75,7 +84,7 @@ class TestApp:
         seed: int | None = None,
         world: World = World(),
     ) -> Self:
-        """An application without a manifest, from its classes by the names of their units. Every service is public.
+        """An application without a manifest, from its classes by the names of their units. Every unit is public.
 
         `bindings` are data services, as `stead.bindings` makes them.
         """
@@ -87,6 +96,8 @@ class TestApp:
         assert isinstance(loop, SeededLoop)
         self.seed = loop.seed if self._seed is None else self._seed
         self._chance, self._disk_chance = Chance(self.seed), Chance(~self.seed)
+        self._network_chance = Chance(self.seed + _NETWORK)
+        self._ports = itertools.count(_FIRST_PORT)
         self._process = await self._start()
         self.env: Env = self._bindings()
         self.client = httpx.AsyncClient(transport=_Transport(self), base_url=BASE_URL)
@@ -101,6 +112,34 @@ class TestApp:
             await self._process.die()
         else:
             await self._process.close()
+
+    def connect(
+        self,
+        address: str,
+        *,
+        host: str = HOST,
+        id: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        subprotocols: Sequence[str] = (),
+    ) -> TestSocket:
+        """A WebSocket to a path at `host`, or to a URL: `async with app.connect("/parties/chat/lobby", id="ann") as socket:`.
+
+        It goes through the application's edge and gateway, over a network whose faults are the socket's methods.
+        """
+        handshake = Handshake(socket_url(address, host, id), headers or {}, subprotocols)
+        return TestSocket(partial(self._open, handshake))
+
+    async def dial(self, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> ClientConnection:
+        """A connector for `stead.client`, which leads into this application. The newest of `links` is its network."""
+        return await self._open(Handshake(url, headers, subprotocols, PING_S))
+
+    @property
+    def links(self) -> list[Link]:
+        """The networks of the sockets that are open, in the order they came."""
+        return self._process.links()
+
+    async def _open(self, handshake: Handshake) -> LinkedConnection:
+        return await open_connection(handshake, lambda client: self._process.link(client, self._network_chance, next(self._ports)))
 
     async def evict(self, actor: Stub | ActorId) -> None:
         """Drop an actor from memory as soon as it is idle. Raises `Invalid` if it never is."""
@@ -149,11 +188,12 @@ class TestApp:
 
 
 class _Process:
-    """One life of the node, and who outside waits for its answers."""
+    """One life of the node, who outside waits for its answers, and who is connected to it."""
 
     def __init__(self, node: Node, engine: FaultEngine) -> None:
         self.node = node
         self.engine = engine
+        self._links: list[Link] = []
         self._replies: set[asyncio.Future[Any]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -173,26 +213,49 @@ class _Process:
         self._answer(reply, task)
         return await reply
 
+    def links(self) -> list[Link]:
+        self._links = [link for link in self._links if link.is_open]
+        return list(self._links)
+
+    def link(self, client: asyncio.Protocol, chance: Chance, port: int) -> Link:
+        """Connect a client."""
+        link = Link(client, SocketServer(self.node.edge), chance, port)
+        self._links = [*self.links(), link]
+        return link
+
     async def close(self) -> None:
         self.engine.release_commits()
         await self.node.close()
+        self._cut_links()
+        self._end_connections()
         await self._end_tasks()
 
     async def die(self) -> None:
         for reply in list(self._replies):
             if not reply.done():
                 reply.set_exception(Ambiguous("the process crashed before it answered; read the state before you try again"))
+        self._cut_links()
         await self.engine.crash()
         for task in self._tasks:
             task.cancel()
         await self.node.abandon()
+        self._end_connections()
         await self._end_tasks()
 
+    def _cut_links(self) -> None:
+        for link in self._links:
+            link.crash_server()
+
+    def _end_connections(self) -> None:
+        """Let go of what the edge holds, its timers above all; the node is over and does nothing with it."""
+        for connection in list(self.node.edge.connections):
+            connection.connection_lost(None)
+
     async def _end_tasks(self) -> None:
-        while self._tasks:
-            for task in self._tasks:
+        while tasks := self._tasks | self.node.edge.tasks:
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(tasks)
 
     def _answer(self, reply: asyncio.Future[Any], source: asyncio.Future[Any]) -> None:
         self._replies.add(reply)
@@ -250,7 +313,7 @@ def _application(
 ) -> LoadedApplication:
     manifest = Application(
         name="test",
-        actors=tuple(schema.Actor(name=name) for name in actors),
+        actors=tuple(schema.Actor(name=name, visibility=Visibility.PUBLIC) for name in actors),
         services=tuple(schema.Service(name=name, visibility=Visibility.PUBLIC, cname=name) for name in services),
     )
     return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services), dict(bindings))
