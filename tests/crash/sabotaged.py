@@ -8,10 +8,8 @@ twice   every now and then an event is delivered a second time, as a careless re
 from __future__ import annotations
 
 import sys
-from asyncio import Future
 from collections.abc import Sequence
 from threading import Event
-from typing import Any
 
 import apsw
 
@@ -21,7 +19,7 @@ from stead.events import Event as Deliverable
 from stead.ids import ActorId
 from stead.runtime.dispatcher import Dispatcher
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import Turn
+from stead.runtime.turn import Reply, Turn
 from stead.storage.contract import Commit
 from stead.storage.sqlite import SqliteEngine
 from stead.storage.sqlite.writer import PUT_ENTRIES, Change
@@ -63,7 +61,7 @@ def plant_twice() -> None:
     forward = Dispatcher.forward
     events = 0
 
-    def forward_again(self: Dispatcher, target: ActorId, event: Deliverable, reply: Future[Any], caller: Turn | None) -> None:
+    def forward_again(self: Dispatcher, target: ActorId, event: Deliverable, reply: Reply, caller: Turn | None) -> None:
         nonlocal events
         events += 1
         forward(self, target, event, reply, caller)

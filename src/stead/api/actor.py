@@ -52,6 +52,14 @@ class Actor:
     async def alarm(self, alarm: AlarmInfo) -> None:
         """Override to be called when an alarm is due. If it raises it runs again, up to six times, then the alarm is dead."""
 
+    async def connect(self, request: Request, subprotocol: str | None = None) -> Response:
+        """Of a stub: the response that hands the socket of a handshake to this actor. Not to be overridden.
+
+        `return await self.env.ROOM.get(name).connect(request)` in a `fetch` or a route. Raises 426 for a request that is no
+        handshake. Without `subprotocol` the first that the client offers is answered.
+        """
+        raise Invalid("connect() is for stubs: self.env.NAME.get(…).connect(request)")
+
     # -- sockets -------------------------------------------------------------------------------------------------------------------
 
     async def on_connect(self, socket: Socket, request: Request) -> None:

@@ -23,15 +23,17 @@ from typing import Any, Protocol, TypeVar
 
 from stead.clock import Clock
 from stead.errors import Aborted, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout
-from stead.events import AlarmDue, Chain
+from stead.events import AlarmDue, Chain, SocketEvent
 from stead.ids import ActorId, Chance
 from stead.runtime.circles import circle
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
 from stead.runtime.context import Context
 from stead.runtime.failures import carried
+from stead.runtime.gate import Gate
 from stead.runtime.instance import Instance
 from stead.runtime.mailbox import Mailbox
+from stead.runtime.room import Room, Rooms
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import CURRENT, AlarmFailed, Delivery, Turn
@@ -59,6 +61,7 @@ class Home(Protocol):
     committer: Committer
     tasks: Tasks
     env: Any
+    rooms: Rooms
     turns: int
 
     def turn_started(self, turn: Turn) -> None: ...
@@ -78,6 +81,7 @@ class Activation:
         self.spawned: set[asyncio.Task[Any]] = set()
         self._instance: Instance | None = None
         self._stale = False  # the instance may be ahead of storage: replace it before the next event
+        self.auto_reply: tuple[str, str] | None = None
         self.state = state = ActorState(actor, actor_class, home, self)
         self._members = {"id": actor, "env": home.env, "storage": state.storage, "sql": state.sql, "alarms": state.alarms}
 
@@ -94,6 +98,15 @@ class Activation:
     @property
     def size_bytes(self) -> int:
         return self.state.size_bytes
+
+    @property
+    def gate(self) -> Gate:
+        return self.state.gate
+
+    @property
+    def room(self) -> Room | None:
+        """Its connections, if it has any."""
+        return self._home.rooms.find(self.actor)
 
     def spawn_ended(self, task: asyncio.Task[Any]) -> None:
         self.spawned.discard(task)
@@ -113,7 +126,7 @@ class Activation:
                 delivery.release(None, deadlock)
                 return
         waiting = self.mailbox.waiting
-        if len(waiting) >= self.actor_class.mailbox_events_max:
+        if len(waiting) >= self.actor_class.mailbox_events_max and not isinstance(delivery.event, SocketEvent):
             delivery.release(None, self._overloaded(len(waiting)))
             return
         delivery.waiting_at = self
@@ -218,7 +231,7 @@ class Activation:
             await self._construct(delivery)
 
     async def _construct(self, delivery: Delivery) -> None:
-        members = {**self._members, "ctx": Context(self, self._home.tasks)}
+        members = {**self._members, "ctx": Context(self, self._home.tasks, self._home.rooms)}
         instance = Instance(self.actor_class, members, await self.state.stored_attributes())
         self._instance, self.state.attributes = instance, instance.attributes
         if self.actor_class.starts:
@@ -241,6 +254,7 @@ class Activation:
                 await turn.inner_idle
             if turn.reads:
                 self.state.check_read(turn)
+                self.state.let_out(turn)
             else:
                 await self.state.seal(turn, ends=True)
             return value

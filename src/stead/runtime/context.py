@@ -1,25 +1,38 @@
-"""`self.ctx`: work outside turns, the way back in, and the way out."""
+"""`self.ctx`: the actor's sockets, work outside turns, the way back in, and the way out."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, Protocol
 
+from stead.api import Sendable, Socket
 from stead.errors import Aborted, Invalid
+from stead.ids import ActorId
+from stead.runtime.gate import Gate
+from stead.runtime.room import AutoReply, Room, Rooms
+from stead.runtime.sockets import as_message
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, Delivery, Entry, Turn
+from stead.runtime.turn import CURRENT, Delivery, Entry, Turn, acting
 
 SPAWNED_MAX = 1000  # tasks of one actor: each keeps it in memory
+AUTO_REPLY_CHARS_MAX = 2048
 
 
 class Host(Protocol):
     """What the context asks of its actor."""
 
+    actor: ActorId
+    auto_reply: tuple[str, str] | None
     spawned: set[asyncio.Task[Any]]
     state: ActorState
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def room(self) -> Room | None: ...
 
     def accept(self, delivery: Delivery) -> None: ...
     def abort(self, reason: str) -> Aborted: ...
@@ -29,9 +42,10 @@ class Host(Protocol):
 class Context:
     """The implementation of `stead.ActorContext`, one for each instance."""
 
-    def __init__(self, host: Host, tasks: Tasks) -> None:
+    def __init__(self, host: Host, tasks: Tasks, rooms: Rooms) -> None:
         self._host = host
         self._tasks = tasks
+        self._rooms = rooms
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> None:
         if len(self._host.spawned) >= SPAWNED_MAX:
@@ -77,8 +91,39 @@ class Context:
     def abort(self, reason: str = "") -> NoReturn:
         raise self._host.abort(reason)
 
+    def sockets(self, tag: str | None = None) -> list[Socket]:
+        acting(self._host.actor, "ctx.sockets()")
+        room = self._host.room
+        return [] if room is None else [*room.sockets(tag)]
+
+    def broadcast(self, message: Sendable, exclude: Sequence[Socket | str] = (), tag: str | None = None) -> None:
+        acting(self._host.actor, "ctx.broadcast()")
+        room = self._host.room
+        if room is not None:
+            room.broadcast(message, exclude, tag)
+        else:
+            as_message(message)  # what cannot be sent is refused whoever is there
+
+    def auto_reply(self, request: str | None, reply: str = "") -> None:
+        pair = None
+        if request is not None:
+            pair = (_short(request), _short(reply))
+        turn = acting(self._host.actor, "ctx.auto_reply()")
+        effect = AutoReply(self._rooms, self._host, pair)
+        if turn is None:
+            self._host.gate.release(effect)
+        else:
+            turn.effect().add(effect)
+
     def check_write(self, what: str) -> None:
         self._host.state.current(f"setting {what!r}").check(f"setting {what!r}", writes=True)
+
+
+def _short(text: str) -> str:
+    if not isinstance(text, str) or len(text) > AUTO_REPLY_CHARS_MAX:
+        raise Invalid(f"ctx.auto_reply() takes texts of at most {AUTO_REPLY_CHARS_MAX:,} characters")
+    as_message(text)
+    return text
 
 
 def _retrieve(reply: asyncio.Future[None]) -> None:

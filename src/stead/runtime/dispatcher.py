@@ -9,7 +9,7 @@ from typing import Any, cast
 from stead.api import CURRENT_ENV
 from stead.clock import Clock, sleep
 from stead.errors import Ambiguous, DurabilityLost, Invalid, Unavailable
-from stead.events import AlarmDue, Call, Event, Fetch
+from stead.events import AlarmDue, Call, Event, Fetch, SocketEvent
 from stead.ids import ActorId, Chance
 from stead.runtime.activation import Activation
 from stead.runtime.classes import ActorClass
@@ -17,10 +17,11 @@ from stead.runtime.commits import Committer
 from stead.runtime.deadlines import Deadlines
 from stead.runtime.env import Bindings
 from stead.runtime.residency import Residency, Resident
+from stead.runtime.room import Rooms
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.services import ServiceRunner
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import Delivery, Turn
+from stead.runtime.turn import Delivery, Reply, Turn
 from stead.storage.contract import Commit, Engine
 
 _QUIET_POLL_S = 0.01  # while the node stops
@@ -42,6 +43,7 @@ class Dispatcher:
         self._classes = classes
         self.services: dict[str, ServiceRunner] = {}
         self.activations: dict[str, Activation] = {}
+        self.rooms = Rooms(classes, self)
         self.engine = engine
         self.clock = clock
         self.chance = chance
@@ -63,12 +65,13 @@ class Dispatcher:
         self.forward(target, event, reply, None)
         return reply
 
-    def forward(self, target: ActorId, event: Event, reply: asyncio.Future[Any], caller: Turn | None) -> None:
-        """`deliver`, with the future to answer and the turn that waits for it."""
+    def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
+        """`deliver`, with who is answered and the turn that waits for it."""
         activation = self.activations.get(target.text)
         if activation is None:
             actor_class = self._classes.get(target.unit)
-            refused = self.closed and caller is None  # what a running turn asks for still runs
+            # What a running turn asks for still runs, and so does the end of a connection.
+            refused = self.closed and caller is None and not isinstance(event, SocketEvent)
             if actor_class is None or refused:
                 reply.set_exception(_refusal(target, refused))
                 return
@@ -76,7 +79,8 @@ class Dispatcher:
         actor_class = activation.actor_class
         delivery = Delivery(event, reply, _is_shared(event, actor_class))
         if caller is not None:
-            caller.call(delivery)
+            assert isinstance(reply, asyncio.Future)
+            caller.call(delivery, reply)
         activation.accept(delivery)
 
     async def serve(self, service: str, event: Event) -> Any:
@@ -97,6 +101,9 @@ class Dispatcher:
     def idle(self, activation: Activation) -> None:
         self.residency.idle(activation)
 
+    def resident(self, actor: ActorId) -> Activation | None:
+        return self.activations.get(actor.text)
+
     def alarms_committed(self, commit: Commit) -> None:
         self.scheduler.committed(commit)
 
@@ -113,12 +120,17 @@ class Dispatcher:
         self.tasks.start(activation.leave())
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more events from outside, let turns end for `grace_s` seconds, and commit what they wrote."""
+        """Take no more events from outside, let turns end for `grace_s` seconds, and commit what they wrote.
+
+        Connections are closed once what they had sent is done.
+        """
         self.closed = True
         self.scheduler.close()
+        self.rooms.pause()
         deadline_s = self._loop.time() + grace_s
-        while not self._is_quiet() and self._loop.time() < deadline_s:
-            await sleep(_QUIET_POLL_S)
+        await self._wait_quiet(deadline_s)
+        self.rooms.close(1012, "the server is restarting")
+        await self._wait_quiet(deadline_s)
         self._cut_off()
         while not self.committer.is_idle:
             await sleep(_QUIET_POLL_S)
@@ -135,6 +147,7 @@ class Dispatcher:
 
     def _cut_off(self) -> list[Activation]:
         """End every turn, refuse what waits and what comes from now on. Returns the actors that were in memory."""
+        self.rooms.cut_off()
         activations = list(self.activations.values())
         for activation in activations:
             while activation.mailbox.waiting:  # else the end of one turn would begin the next
@@ -142,6 +155,10 @@ class Dispatcher:
             activation.reset(DurabilityLost("the node stopped before this turn had ended; it was rolled back"))
         self.activations.clear()
         return activations
+
+    async def _wait_quiet(self, until_s: float) -> None:
+        while not self._is_quiet() and self._loop.time() < until_s:
+            await sleep(_QUIET_POLL_S)
 
     def _is_quiet(self) -> bool:
         return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())

@@ -24,7 +24,7 @@ def carried(error: BaseException, where: str) -> BaseException:
         for note in getattr(error, "__notes__", ()):
             copy.add_note(note)
     except Exception:  # noqa: BLE001 - an application's error may fail in any of its parts
-        copy = AppError(_message(error), _type_name(error))
+        copy = AppError(message_of(error), _type_name(error))
     text = "".join(traceback.format_exception(error))[-TRACEBACK_CHARS_MAX:]
     copy.add_note(f"raised in {where}:\n{text.rstrip()}")
     return copy
@@ -33,7 +33,7 @@ def carried(error: BaseException, where: str) -> BaseException:
 def _copy(error: BaseException) -> BaseException:
     cls = _loaded(type(error).__module__, type(error).__qualname__)
     if cls is not type(error) or not isinstance(error, Exception):
-        return AppError(_message(error), _type_name(error))
+        return AppError(message_of(error), _type_name(error))
     if isinstance(error, ExceptionGroup):
         return error.derive([_copy(each) for each in error.exceptions])
     copy = cls(*error.args) if cls.__module__ == "builtins" else cls.__new__(cls)
@@ -60,7 +60,8 @@ def _value(value: object) -> object:
         return str(value)
 
 
-def _message(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
+    """What an error says, or its type if it says nothing. Never raises."""
     try:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001 - an application's __str__

@@ -7,10 +7,11 @@ from typing import Any
 
 from stead.api import Actor, HTTPException, Response
 from stead.errors import Aborted, Invalid
-from stead.events import AlarmDue, Call, Fetch
+from stead.events import AlarmDue, Call, Fetch, SocketClosed, SocketFailed, SocketMessage, SocketOpened
 from stead.runtime.alarms import ActorAlarms
 from stead.runtime.attributes import Attributes
 from stead.runtime.classes import ActorClass
+from stead.runtime.hooks import run_hook
 from stead.runtime.methods import find_method
 from stead.runtime.responses import make_request, to_response
 from stead.runtime.turn import AlarmFailed, Entry, Turn
@@ -54,6 +55,10 @@ class Instance:
                 return await self.call(event)
             case Fetch() as event:
                 return await self.fetch(event)
+            case SocketMessage() | SocketOpened() | SocketClosed() | SocketFailed() as event:
+                room = turn.activation.room
+                assert room is not None, "a connection is known until its last event has ended"
+                return await run_hook(self.object, room, event)
             case AlarmDue() as event:
                 return await self.run_alarm(event, turn, alarms)
             case Entry(context=context, entered=entered, left=left):

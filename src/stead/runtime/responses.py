@@ -87,13 +87,15 @@ def _model_fields(value: Any) -> Any:
     return dump(value)
 
 
-_encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_model_fields).encode
+encode_json: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_model_fields).encode
+"""A value as JSON. Raises one of `NOT_JSON`."""
+NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
 
 
 def _json(value: Any, where: str) -> bytes:
     try:
-        return _encode_json(value)
-    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as exc:
+        return encode_json(value)
+    except NOT_JSON as exc:
         raise InvalidResponse(f"{where} returned what cannot be written as JSON: {exc}") from exc
 
 

@@ -8,14 +8,17 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Service
+from stead.api import Actor, Response, Service
 from stead.clock import Clock
-from stead.events import Event
+from stead.events import Event, Fetch, Handover
 from stead.ids import ActorId, Chance
 from stead.runtime.classes import ActorClass
 from stead.runtime.dispatcher import Dispatcher
 from stead.runtime.env import Bindings, Client, bind_units
+from stead.runtime.inbound import Inbound
+from stead.runtime.parties import Parties
 from stead.runtime.services import ServiceRunner
+from stead.runtime.sockets import Wire
 from stead.runtime.stubs import ActorNamespace
 from stead.storage.contract import Engine
 
@@ -54,6 +57,7 @@ class Runtime:
         for name, value in variables.items():
             self.env.bind(name, value)
         door = self._dispatcher
+        self._parties = Parties(classes, self.env, door.deliver)
         bind_units(
             self.env, classes, services, lambda actor_class: ActorNamespace(actor_class, door, engine, chance), door, clients
         )
@@ -82,6 +86,18 @@ class Runtime:
         """The one door: hand an event to an actor, or to a service by name."""
         return self._dispatcher.deliver(target, event)
 
+    async def visit(self, actor: ActorId, event: Fetch, *, is_handshake: bool) -> Response:
+        """What a public actor answers a client, its class's before-hook first: a `Handover` to a handshake that it lets in."""
+        return await self._parties.visit(actor, event, is_handshake=is_handshake)
+
+    def admit_socket(self, handover: Handover) -> None:
+        """Raise `HTTPException`, `Overloaded` or `Unavailable` if the client cannot be let in now."""
+        self._dispatcher.rooms.admit(handover)
+
+    def open_socket(self, handover: Handover, wire: Wire) -> Inbound:
+        """Give a client to its actor, in the same step that admitted it. Returns who receives what it sends."""
+        return self._dispatcher.rooms.open(handover, wire)
+
     def evict(self, actor: ActorId) -> bool:
         """Drop an idle actor from memory. False if it is busy and still there."""
         activation = self._dispatcher.activations.get(actor.text)
@@ -95,6 +111,7 @@ class Runtime:
         return {
             "residents": len(dispatcher.activations),
             "resident_bytes": dispatcher.residency.size_bytes,
+            "sockets": dispatcher.rooms.count(),
             "turns": dispatcher.turns,
             "commits": dispatcher.committer.commits,
             "flushes": dispatcher.committer.flushes,

@@ -114,6 +114,7 @@ class ActorState:
         """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
         if turn.reads:
             self.check_read(turn)
+            self.let_out(turn)
             return
         while unlearned := self._collect(turn):
             await self.entries.learn(unlearned)
@@ -123,6 +124,15 @@ class ActorState:
             self._submit(layer)
             turn.saved, turn.sql_sealed = True, False
         turn.layers = [held_back]
+        if turn.effects is not None:
+            self.let_out(turn)
+
+    def let_out(self, turn: Turn) -> None:
+        """Let what the turn did to sockets leave behind what was submitted."""
+        effects, turn.effects = turn.effects, None
+        if effects is not None:
+            effects.seal()
+            self.gate.release(effects)
 
     def _collect(self, turn: Turn) -> list[bytes]:
         """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""
@@ -151,6 +161,8 @@ class ActorState:
         """Leave no trace of what the turn did since its last commit, but in plain attributes. False if it had done nothing."""
         attributes = self.attributes
         wrote = any(turn.layers) or turn.sql_begun or (attributes is not None and attributes.have_changed())
+        if turn.effects is not None and turn.effects.has_changes:
+            wrote = True
         self.drop_writes(turn)
         if wrote and attributes is not None:  # the outer turn of a nested one, or reads beside this one, go on with them
             attributes.reload(await self.stored_attributes())
@@ -159,6 +171,7 @@ class ActorState:
     def drop_writes(self, turn: Turn) -> None:
         self.sql.roll_back(turn)
         turn.layers = [Layer()]
+        turn.effects = None
 
     async def stored_attributes(self, layers: Iterable[Layer] = ()) -> dict[bytes, bytes]:
         return await self.entries.get_many(self._attribute_keys, tuple(layers))
@@ -198,6 +211,8 @@ class ActorState:
             self.attributes.collect(turn.layer)
         turn.layers.append(Layer())
         self.sql.begin_inner(turn)
+        if turn.effects is not None:
+            turn.effects.begin()
 
     async def end(self, turn: Turn, *, keep: bool) -> None:
         """Close the innermost transaction: keep what it wrote as the turn's, or forget it."""
@@ -206,6 +221,8 @@ class ActorState:
             attributes.collect(turn.layer)
         layer = turn.layers.pop()
         self.sql.end_inner(turn, keep=keep)
+        if turn.effects is not None:
+            turn.effects.end(keep=keep)
         if keep:
             turn.layer.merge(layer)
         elif attributes is not None:

@@ -15,9 +15,10 @@ from starlette.requests import Request
 
 from stead.api import ActorEntry, ActorPage, Response
 from stead.errors import Invalid
-from stead.events import Call, Chain, Event, Fetch
+from stead.events import Call, Chain, Event, Fetch, Handover
 from stead.ids import ActorId, Chance, named_id, parse_id, unique_id
 from stead.runtime.classes import ActorClass
+from stead.runtime.handshake import check_handshake, offered_subprotocols
 from stead.runtime.methods import Method, did_you_mean
 from stead.runtime.responses import collect
 from stead.runtime.turn import CURRENT, Turn
@@ -68,7 +69,7 @@ class Outgoing:
 
 
 class Stub:
-    """An actor as others see it: its public async methods, and `fetch`."""
+    """An actor as others see it: its public async methods, `fetch` and `connect`."""
 
     __slots__ = ("_class", "_door", "id")
 
@@ -93,6 +94,14 @@ class Stub:
         turn = await leaving()
         self._send(fetch_event(request, () if turn is None else turn.chain), reply, turn)
         return await reply
+
+    async def connect(self, request: Request, subprotocol: str | None = None) -> Response:
+        """The response to a handshake that hands its socket to the actor."""
+        self._class.check_admits_sockets()
+        check_handshake(request)
+        if subprotocol is not None and subprotocol not in offered_subprotocols(request):
+            raise Invalid(f"the client has not offered the subprotocol {subprotocol!r}, and would not go on with it")
+        return Handover(self.id, fetch_event(request, ()).scope, subprotocol)
 
     def __repr__(self) -> str:
         return f"<Stub {self.id}>"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from stead.errors import Invalid, SteadError
 from stead.events import AlarmDue, Chain, Event, TurnRef
+from stead.ids import ActorId
+from stead.runtime.effects import Effects
 from stead.storage.entries import Layer
 
 if TYPE_CHECKING:
@@ -39,12 +41,20 @@ class AlarmFailed:
         self.due, self.error = due, error
 
 
+class Reply(Protocol):
+    """Who hears how an event ended: a future, or the receipt of a socket's event."""
+
+    def done(self) -> bool: ...
+    def set_result(self, value: Any, /) -> None: ...
+    def set_exception(self, error: Any, /) -> None: ...
+
+
 class Delivery:
-    """An event on its way through a mailbox, and the future that its sender waits on."""
+    """An event on its way through a mailbox, and who waits for its reply."""
 
     __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at", "waiting_in")
 
-    def __init__(self, event: Event | Entry | AlarmFailed, reply: asyncio.Future[Any], shared: bool = False) -> None:
+    def __init__(self, event: Event | Entry | AlarmFailed, reply: Reply, shared: bool = False) -> None:
         self.event = event
         self.reply = reply
         self.shared = shared  # may run beside others that are
@@ -83,6 +93,7 @@ class Turn:
         "calls",
         "deadline_s",
         "delivery",
+        "effects",
         "final",
         "inner",
         "inner_idle",
@@ -104,6 +115,7 @@ class Turn:
         self.reads = reads
         self.layers = [Layer()]  # the turn's own writes, then those of each open transaction()
         self.final: Layer | None = None  # of these, what only the turn's last commit may carry
+        self.effects: Effects | None = None  # what it did to sockets since its last commit
         self.over = False
         self.broken: SteadError | None = None  # why it was ended from outside
         self.saved = False  # part of it is already committed: it called out or synced
@@ -135,13 +147,20 @@ class Turn:
                 del layer.writes[key], layer.alarms[name]
         return held
 
-    def call(self, delivery: Delivery) -> None:
+    def effect(self) -> Effects:
+        """Where what it does to sockets collects."""
+        effects = self.effects
+        if effects is None:
+            effects = self.effects = Effects(len(self.layers) - 1)
+        return effects
+
+    def call(self, delivery: Delivery, reply: asyncio.Future[Any]) -> None:
         """Wait for an event in another actor, until its reply comes."""
         calls = self.calls
         if calls is None:
             calls = self.calls = set()
         calls.add(delivery)
-        delivery.reply.add_done_callback(lambda _: calls.discard(delivery))
+        reply.add_done_callback(lambda _: calls.discard(delivery))
 
     def check(self, what: str, *, writes: bool = False) -> None:
         """Raise unless the turn may still do `what`."""
@@ -162,3 +181,14 @@ class Turn:
                 "a call to another unit inside storage.transaction() would show others what may yet roll back; "
                 "make the call before or after it"
             )
+
+
+def acting(actor: ActorId, what: str) -> Turn | None:
+    """The turn that the running code belongs to, None outside turns. Raises `Invalid` if it is over or another actor's."""
+    turn = CURRENT.get()
+    if turn is None:
+        return None
+    if turn.activation.actor != actor:
+        raise Invalid(f"{what} of {actor} in a turn of {turn.activation.actor}; call a method of {actor} that does it")
+    turn.check(what)
+    return turn
