@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random  # noqa: TID251 - the seed of each test case
 
 import apsw
 import pytest
@@ -16,7 +17,7 @@ from stead.errors import EngineFailed
 from stead.ids import named_id
 from stead.storage.sqlite import SqliteEngine
 from stead.storage.sqlite.file import FILE_NAME, WAL_BYTES_KEPT
-from stead.storage.sqlite.schema import PAGE_BYTES
+from stead.storage.sqlite.schema import HEAD, INLINE_BYTES_MAX, PAGE_BYTES, STEPS, migrate
 from stead.storage.sqlite.writer import PUT_ENTRIES, ROWS_MAX, ManyRows
 from stead.testing.conformance import claimed, everything
 
@@ -165,6 +166,73 @@ def test_log_stays_bounded(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def large_rows(directory: Path) -> int:
+    connection = apsw.Connection(str(directory / FILE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    count = connection.execute("SELECT count(*) FROM large").get
+    connection.close()
+    assert isinstance(count, int)
+    return count
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_values_around_the_bound_of_a_row(tmp_path: Path, seed: int) -> None:
+    """Values come back whether they lie in their row or elsewhere; what is replaced, deleted or erased leaves nothing behind."""
+    chance = Random(seed)
+
+    async def run() -> None:
+        engine = SqliteEngine.open(tmp_path, SystemClock())
+        actors = [await claimed(engine, A), await claimed(engine, B)]
+        models: list[dict[bytes, bytes]] = [{}, {}]
+        for _ in range(30):
+            batch = []
+            for _ in range(chance.randrange(1, 5)):
+                which = chance.randrange(2)
+                erase = chance.random() < 0.1
+                writes = {
+                    b"%d" % chance.randrange(6): chance.choice([None, b"small", bytes([chance.randrange(256)]) * size])
+                    for size in chance.sample([INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1, 5 * INLINE_BYTES_MAX], chance.randrange(3))
+                }
+                batch.append(actors[which].turn(writes, erase=erase))
+                merged = {**({} if erase else models[which]), **writes}
+                models[which] = {key: value for key, value in merged.items() if value is not None}
+            assert all(await engine.commit(batch))
+            if chance.random() < 0.2:
+                await engine.close()
+                engine = SqliteEngine.open(tmp_path, SystemClock())
+                actors = [await claimed(engine, A), await claimed(engine, B)]
+            for actor, model in zip((A, B), models, strict=True):
+                assert await everything(engine, actor) == model
+                assert await engine.read(actor, [b"%d" % key for key in range(6)]) == model
+            assert large_rows(tmp_path) == sum(len(value) > INLINE_BYTES_MAX for model in models for value in model.values())
+        for actor, model in zip((A, B), models, strict=True):
+            assert (await engine.claim(actor)).entries == model
+        await engine.close()
+
+    asyncio.run(run())
+
+
+def test_large_values_of_an_older_file(tmp_path: Path) -> None:
+    """What a file of the first schema kept in its row is read as before, and lies elsewhere once it is written again."""
+    connection = apsw.Connection(str(tmp_path / FILE_NAME))
+    migrate(connection, tmp_path / FILE_NAME, STEPS[:1])
+    connection.execute("INSERT INTO actors VALUES (1, ?, 5)", (A.text,))
+    head = HEAD.pack(100_001, 1, 1, 5)
+    PUT_ENTRIES.execute(connection, [(1, b"k", b"x" * 100_000), (1, 0, head)])
+    connection.close()
+
+    async def run() -> None:
+        engine = SqliteEngine.open(tmp_path, SystemClock())
+        a = await claimed(engine, A)
+        assert await everything(engine, A) == {b"k": b"x" * 100_000}
+        assert large_rows(tmp_path) == 0
+        assert await engine.commit([a.turn({b"k": b"y" * 100_000})]) == [True]
+        assert await everything(engine, A) == {b"k": b"y" * 100_000}
+        assert large_rows(tmp_path) == 1
+        await engine.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5, ROWS_MAX - 1, ROWS_MAX, ROWS_MAX + 1, 3 * ROWS_MAX + 7])
 def test_any_number_of_rows(count: int) -> None:
     """A statement of fixed sizes writes exactly the rows it is given, however many."""
@@ -183,6 +251,7 @@ def test_any_number_of_rows(count: int) -> None:
     [
         "DELETE FROM entries WHERE (actor, key) IN (VALUES (1, x'00'), (2, x'00'))",
         "DELETE FROM alarms WHERE (actor, name) IN (VALUES ('a', ''), ('b', ''))",
+        "SELECT (SELECT large.value FROM large WHERE number = entries.value) FROM entries WHERE actor = 1 AND key >= x'00'",
         "SELECT due_ms, actor, name FROM alarms WHERE due_ms <= 5 ORDER BY due_ms, actor, name LIMIT 1",
         "SELECT id, created_ms, value FROM actors JOIN entries ON actor = number AND key = 0 WHERE id >= '' ORDER BY id",
     ],

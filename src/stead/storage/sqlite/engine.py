@@ -32,9 +32,10 @@ from stead.storage.sqlite.writer import Batch, Owner, Writer
 CLAIM_BITS = 32  # of an epoch: four billion claims for each opening, two billion openings
 
 _HEAD_OF = "SELECT number, value FROM actors JOIN entries ON actor = number AND key = 0 WHERE id = ?"
-_ENTRIES_OF = "SELECT key, value FROM entries WHERE actor = ? AND key >= x''"
-_VALUE = "SELECT value FROM entries WHERE actor = (SELECT number FROM actors WHERE id = ?) AND key = ?"
-_RANGE = "SELECT key, value FROM entries WHERE actor = (SELECT number FROM actors WHERE id = ?) AND key >= ?"
+_STORED = "CASE typeof(value) WHEN 'blob' THEN value ELSE (SELECT large.value FROM large WHERE number = entries.value) END"
+_ENTRIES_OF = f"SELECT key, {_STORED} FROM entries WHERE actor = ? AND key >= x''"
+_VALUE = f"SELECT {_STORED} FROM entries WHERE actor = (SELECT number FROM actors WHERE id = ?) AND key = ?"
+_RANGE = f"SELECT key, {_STORED} FROM entries WHERE actor = (SELECT number FROM actors WHERE id = ?) AND key >= ?"
 _LISTED = (
     "SELECT id, created_ms, value FROM actors JOIN entries ON actor = number AND key = 0 WHERE id >= ? AND value >= ? ORDER BY id"
 )

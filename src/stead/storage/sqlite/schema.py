@@ -2,12 +2,16 @@
 
     actors   number, id, created_ms      who there is; the number stands for the id in every key
     entries  actor, key, value           blob keys: the actor's entries; the key 0: its *head* (see `HEAD`)
+    large    number, value               values over INLINE_BYTES_MAX, for which `entries` has the number; triggers drop the unused
     alarms   actor, name, due_ms         the index of what is due
     engine   generation, opened_ms       one row; the generation is the upper half of every epoch handed out
 
 The head holds what each commit changes in the registry. It lies beside the actor's entries because a commit then dirties one page
 instead of two: with many actors that halves both the log and the time of a commit. An integer key sorts before all blobs, so no
 range of keys ever meets it.
+
+Large values lie elsewhere, because to compare a row of `entries` with the key that it looks for SQLite reads the row whole: among
+values of 64 KiB, finding a small one cost as much as reading ten of them.
 
 `PRAGMA user_version` counts the steps that have been applied. A step is never changed once released, only followed by another.
 """
@@ -26,6 +30,8 @@ from stead.storage.sqlite.failure import damaged
 APPLICATION_ID = 0x53746561  # "Stea": marks the file as ours
 PAGE_BYTES = 4096  # of 1, 2, 4 and 8 KiB: larger pages cost more log for each small commit, smaller ones chop SQL pages up
 
+INLINE_BYTES_MAX = 2 * PAGE_BYTES  # a value in `entries`: an SQL page fits, and is dearer elsewhere
+
 HEAD = struct.Struct(">QQQQ")  # size_bytes, seq, epoch, active_ms; size first and big-endian, so that SQL can compare it
 HEAD_HOLDS_ANYTHING = b"\0" * 7 + b"\1"  # every head of at least this has size_bytes > 0
 
@@ -39,6 +45,14 @@ STEPS: tuple[str, ...] = (
     CREATE TABLE alarms (actor TEXT NOT NULL, name TEXT NOT NULL, due_ms INTEGER NOT NULL, PRIMARY KEY (actor, name))
         WITHOUT ROWID;
     CREATE INDEX alarms_by_time ON alarms (due_ms, actor, name);
+    """,
+    """
+    CREATE TABLE large (number INTEGER PRIMARY KEY, value BLOB NOT NULL);
+    CREATE TRIGGER large_replaced AFTER UPDATE OF value ON entries
+        WHEN typeof(old.value) = 'integer' AND old.value IS NOT new.value
+        BEGIN DELETE FROM large WHERE number = old.value; END;
+    CREATE TRIGGER large_deleted AFTER DELETE ON entries WHEN typeof(old.value) = 'integer'
+        BEGIN DELETE FROM large WHERE number = old.value; END;
     """,
 )
 

@@ -24,7 +24,7 @@ import msgspec
 
 from stead.storage.contract import Commit
 from stead.storage.sqlite.failure import failure
-from stead.storage.sqlite.schema import HEAD
+from stead.storage.sqlite.schema import HEAD, INLINE_BYTES_MAX
 
 ROWS_MAX = 256  # in one statement: a batch of 64 requests has some 130
 Row = tuple[object, ...]
@@ -75,22 +75,25 @@ class ManyRows:
 
 
 NEW_ACTORS = ManyRows("INSERT INTO actors (number, id, created_ms) VALUES", 3, "ON CONFLICT (number) DO NOTHING")
+PUT_LARGE = ManyRows("INSERT INTO large (number, value) VALUES", 2, "ON CONFLICT (number) DO NOTHING")
 PUT_ENTRIES = ManyRows("INSERT INTO entries (actor, key, value) VALUES", 3, "ON CONFLICT DO UPDATE SET value = excluded.value")
 DROP_ENTRIES = ManyRows("DELETE FROM entries WHERE (actor, key) IN (VALUES", 2, ")")
 PUT_ALARMS = ManyRows("INSERT INTO alarms (actor, name, due_ms) VALUES", 3, "ON CONFLICT DO UPDATE SET due_ms = excluded.due_ms")
 DROP_ALARMS = ManyRows("DELETE FROM alarms WHERE (actor, name) IN (VALUES", 2, ")")
 ERASE_ENTRIES = ManyRows("DELETE FROM entries WHERE actor IN (VALUES", 1, ")")
 ERASE_ALARMS = ManyRows("DELETE FROM alarms WHERE actor IN (VALUES", 1, ")")
+IN_ORDER = (NEW_ACTORS, ERASE_ENTRIES, ERASE_ALARMS, DROP_ENTRIES, DROP_ALARMS, PUT_ALARMS, PUT_LARGE, PUT_ENTRIES)
 
 
 class Change:
-    """A batch as the rows it comes to. Statements run in the order of `statements`: erasing comes before writing."""
+    """A batch as the rows it comes to. Statements run in the order of IN_ORDER: erasing comes before writing.
 
-    def __init__(self) -> None:
-        self.statements: dict[ManyRows, list[Row]] = {
-            statement: []
-            for statement in (NEW_ACTORS, ERASE_ENTRIES, ERASE_ALARMS, DROP_ENTRIES, DROP_ALARMS, PUT_ALARMS, PUT_ENTRIES)
-        }
+    `next_large` is the number of the next large value.
+    """
+
+    def __init__(self, next_large: int) -> None:
+        self.statements: dict[ManyRows, list[Row]] = {statement: [] for statement in IN_ORDER}
+        self.next_large = next_large
         self._heads: list[Row] = []
 
     def add(self, number: int, commit: Commit) -> None:
@@ -101,10 +104,15 @@ class Change:
             rows[ERASE_ALARMS].append((commit.actor.text,))
         put, drop = rows[PUT_ENTRIES], rows[DROP_ENTRIES]
         for key, value in commit.writes.items():
-            if value is not None:
+            if value is None:
+                if not commit.erase:
+                    drop.append((number, key))
+            elif len(value) <= INLINE_BYTES_MAX:
                 put.append((number, key, value))
-            elif not commit.erase:
-                drop.append((number, key))
+            else:
+                rows[PUT_LARGE].append((self.next_large, value))
+                put.append((number, key, self.next_large))
+                self.next_large += 1
         for name, due_ms in commit.alarms.items():
             if due_ms is not None:
                 rows[PUT_ALARMS].append((commit.actor.text, name, due_ms))
@@ -134,6 +142,7 @@ class Writer:
         self._settle = settle
         self._queue: SimpleQueue[Batch | None] = SimpleQueue()  # bounded by who submits: it waits for the answers
         self._next_number = int(connection.execute("SELECT coalesce(max(number), 0) + 1 FROM actors").get)
+        self._next_large = int(connection.execute("SELECT coalesce(max(number), 0) + 1 FROM large").get)
         self._thread = threading.Thread(target=self._run, name="stead-writer", daemon=True)
         self._thread.start()
 
@@ -193,7 +202,7 @@ class Writer:
         return verdicts
 
     def _store(self, final: dict[Owner, Commit], created_ms: dict[Owner, int]) -> None:
-        change = Change()
+        change = Change(self._next_large)
         numbers = dict(zip(created_ms, range(self._next_number, self._next_number + len(created_ms)), strict=True))
         for owner, number in numbers.items():
             change.statements[NEW_ACTORS].append((number, final[owner].actor.text, created_ms[owner]))
@@ -201,6 +210,7 @@ class Writer:
             change.add(numbers[owner] if owner.number is None else owner.number, commit)
         change.write(self._connection)
         self._next_number += len(numbers)
+        self._next_large = change.next_large
         for owner, commit in final.items():
             owner.seq = commit.seq
         for owner, number in numbers.items():
