@@ -92,17 +92,15 @@ class Context:
         raise self._host.abort(reason)
 
     def sockets(self, tag: str | None = None) -> list[Socket]:
-        acting(self._host.actor, "ctx.sockets()")
         room = self._host.room
         return [] if room is None else [*room.sockets(tag)]
 
     def broadcast(self, message: Sendable, exclude: Sequence[Socket | str] = (), tag: str | None = None) -> None:
-        acting(self._host.actor, "ctx.broadcast()")
         room = self._host.room
-        if room is not None:
-            room.broadcast(message, exclude, tag)
-        else:
+        if room is None:
             as_message(message)  # what cannot be sent is refused whoever is there
+        else:
+            room.broadcast(message, exclude, tag)
 
     def auto_reply(self, request: str | None, reply: str = "") -> None:
         pair = None

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from stead.errors import Invalid
 from stead.runtime.gate import Held
+
+EFFECTS_MAX = 100_000  # of one turn: ten messages to each of many sockets
+EFFECTS_BYTES_MAX = 64 * 1024 * 1024  # of messages that one turn may send: they wait in memory for its commit
 
 
 class Kept(NamedTuple):
@@ -30,10 +34,11 @@ class Keeper(Protocol):
 class Effects:
     """Those of one turn since its last seal. It waits at the gate as one."""
 
-    __slots__ = ("_changes", "_held", "_marks")
+    __slots__ = ("_bytes", "_changes", "_held", "_marks")
 
     def __init__(self, depth: int) -> None:
         self._held: list[Held] = []
+        self._bytes = 0
         self._changes: dict[tuple[Keeper, str], Any] = {}
         self._marks: list[tuple[int, dict[tuple[Keeper, str], Any]]] = [(0, {})] * depth  # one for each open transaction()
 
@@ -41,8 +46,13 @@ class Effects:
     def has_changes(self) -> bool:
         return bool(self._changes)
 
-    def add(self, held: Held) -> None:
-        """Let `held` leave with the turn's next commit."""
+    def add(self, held: Held, size_bytes: int = 0) -> None:
+        """Let `held` leave with the turn's next commit. Raises `Invalid` if the turn has done too much already."""
+        self._bytes += size_bytes
+        if len(self._held) >= EFFECTS_MAX or self._bytes > EFFECTS_BYTES_MAX:
+            raise Invalid(
+                f"a turn may send {EFFECTS_MAX:,} messages with {EFFECTS_BYTES_MAX:,} bytes; send the rest in another turn"
+            )
         self._held.append(held)
 
     def change(self, keeper: Keeper, name: str, value: Any) -> None:

@@ -23,7 +23,8 @@ async def run_hook(actor: Actor, room: Room, event: SocketEvent) -> None:
     socket = room.connections[event.socket].socket
     match event:
         case SocketMessage(message=message):
-            await actor.on_message(socket, message)
+            if not socket.sealed.is_closing:  # else the actor wanted to hear no more of it
+                await actor.on_message(socket, message)
         case SocketOpened(scope=scope):
             await _connect(actor, room, socket, make_request(scope, _no_body))
         case SocketClosed(code=code, reason=reason):

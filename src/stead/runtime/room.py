@@ -68,29 +68,37 @@ class Room:
 
     def sockets(self, tag: str | None = None) -> list[RoomSocket]:
         """Those that are open, or those with a tag, in the order they connected."""
-        acting(self.actor, "ctx.sockets()")
-        if tag is None:
-            found: Iterable[RoomSocket] = self._listed.values()
-        else:
-            tagged = self._by_tag.get(tag, {})
-            own = self._by_id.get(tag)
-            if own is not None and own.socket.key in self._listed:
-                tagged = {**tagged, own.socket.key: own.socket}
-            found = [tagged[key] for key in sorted(tagged)]
-        return [socket for socket in found if socket.is_open]
+        turn = acting(self.actor, "ctx.sockets()")
+        if turn is None or turn.effects is None:
+            return [socket for socket in self._tagged(tag) if not socket.sealed.is_closing]
+        return [socket for socket in self._tagged(tag) if socket.is_open]
 
     def broadcast(self, message: Sendable, exclude: Sequence[Socket | str], tag: str | None) -> None:
         frame = Frame(as_message(message))
-        left_out = {each if isinstance(each, str) else each.id for each in exclude}
-        recipients = [socket for socket in self.sockets(tag) if socket.id not in left_out]
+        recipients = self.sockets(tag)
+        if exclude:
+            if isinstance(exclude, str):
+                raise Invalid("exclude is a list of sockets or ids, not one id")
+            left_out = set(exclude)
+            recipients = [socket for socket in recipients if socket not in left_out and socket.id not in left_out]
         if recipients:
-            self.act("ctx.broadcast()", Sending(recipients, frame))
+            self.act("ctx.broadcast()", Sending(recipients, frame), len(frame.message))
 
-    def act(self, what: str, effect: Held) -> None:
+    def _tagged(self, tag: str | None) -> Iterable[RoomSocket]:
+        if tag is None:
+            return self._listed.values()
+        tagged = self._by_tag.get(tag, {})
+        own = self._by_id.get(tag)
+        if own is None or own.socket.key not in self._listed:
+            return tagged.values()
+        tagged = {**tagged, own.socket.key: own.socket}
+        return [tagged[key] for key in sorted(tagged)]
+
+    def act(self, what: str, effect: Held, size_bytes: int = 0) -> None:
         """Let `effect` leave with the running turn; outside turns as soon as what was submitted is durable."""
         turn = acting(self.actor, what)
         if turn is not None:
-            turn.effect().add(effect)
+            turn.effect().add(effect, size_bytes)
             return
         resident = self._rooms.home.resident(self.actor)
         if resident is None:

@@ -50,7 +50,7 @@ class Host(Protocol):
 
     actor: ActorId
 
-    def act(self, what: str, effect: Held) -> None:
+    def act(self, what: str, effect: Held, size_bytes: int = 0) -> None:
         """Let `effect` leave with the running turn; outside turns as soon as what was submitted is durable."""
         ...
 
@@ -97,7 +97,8 @@ class RoomSocket:
         self._keep("setting socket.attachment", "attachment", value)
 
     def send(self, message: Sendable) -> None:
-        self.room.act("socket.send()", Sending((self,), Frame(as_message(message))))
+        frame = Frame(as_message(message))
+        self.room.act("socket.send()", Sending((self,), frame), len(frame.message))
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         _check_closing(code, reason)
@@ -151,6 +152,7 @@ class Closing:
 
     def release(self, value: Any, error: BaseException | None) -> None:
         if error is None:
+            self._socket.sealed = self._socket.sealed._replace(is_closing=True)  # asked for outside turns it is news
             self._socket.room.end(self._socket, self._code, self._reason)
 
 
