@@ -1,0 +1,112 @@
+"""A pycrdt document that knows what changed in it.
+
+It is closed: it never holds an update that builds on another which it has not got. pycrdt would keep such a one aside and say
+nothing of it; what it later makes of it is in none of the changes that it reports, so a log of these would not be the document.
+The update is refused instead (`Gap`), and who sent it has the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pycrdt
+
+from stead.yjs.protocol import Malformed, Reader
+
+_NOTHING = b"\0\0"  # an update without changes
+
+
+class Unusable(Exception):
+    """An update was taken in part, so the document must be made anew from what was before it."""
+
+
+class Gap(Unusable):
+    """The update builds on others that the document has not got."""
+
+
+class Torn(Unusable):
+    """The update cannot be applied, whatever came before it."""
+
+
+class Document:
+    """The document that `updates` make. `on_stray` hears of changes that neither `apply` nor `edit` made."""
+
+    def __init__(self, updates: Iterable[bytes], on_stray: Callable[[], Any]) -> None:
+        self.doc: pycrdt.Doc[Any] = pycrdt.Doc()
+        self._changes: list[bytes] = []
+        self._editing = 0
+        self._on_stray = on_stray
+        for update in updates:
+            self.doc.apply_update(update)
+        self.doc.observe(self._changed)
+
+    def _changed(self, event: pycrdt.TransactionEvent) -> None:
+        change = event.update
+        if change != _NOTHING:
+            self._changes.append(change)
+            if not self._editing:
+                self._on_stray()
+
+    def state(self) -> bytes:
+        """The state vector: how much the document has of each client."""
+        return self.doc.get_state()
+
+    def update(self, state: bytes | None = None) -> bytes:
+        """The document as one update, or what is beyond a state vector. Raises `Malformed` for one that is none."""
+        try:
+            return self.doc.get_update(state)
+        except ValueError as exc:
+            raise Malformed("this is no state vector") from exc
+
+    def apply(self, update: bytes) -> bytes | None:
+        """Take an update. Returns what it changed, None if all of it was known. Raises `Malformed`, `Gap` or `Torn`."""
+        with self:
+            try:
+                self.doc.apply_update(update)
+            except ValueError as exc:
+                raise Malformed("this is no update") from exc
+            except BaseException as exc:
+                # Rust's panics are no Exceptions; no other than these two comes from a call that runs no code of ours.
+                raise Torn("this update cannot be applied") from exc
+            change = self.changes()
+            # What is left over shows only where the change is not the update as it came.
+            if change != update and self._lacks(update):
+                raise Gap("this update builds on others that are not here")
+        return change
+
+    def __enter__(self) -> None:
+        """What changes until `__exit__` is meant to."""
+        self._editing += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._editing -= 1
+
+    def changes(self) -> bytes | None:
+        """What has changed since the last call, as one update."""
+        changes, self._changes = self._changes, []
+        if len(changes) < 2:
+            return changes[0] if changes else None
+        return pycrdt.merge_updates(*changes)
+
+    def _lacks(self, update: bytes) -> bool:
+        """Whether something of an update that was applied is not in the document."""
+        state = self.state()
+        try:
+            rest = Reader(pycrdt.get_update(update, state))
+        except ValueError:
+            return True
+        if rest.varuint():  # clients of whom it holds what the document has not got
+            return True
+        known = _counts(state)
+        for _ in range(rest.varuint()):  # clients, and of each the ranges that were deleted
+            client = rest.varuint()
+            for _ in range(rest.varuint()):
+                if rest.varuint() + rest.varuint() > known.get(client, 0):
+                    return True
+        return False
+
+
+def _counts(state: bytes) -> dict[int, int]:
+    reader = Reader(state)
+    return {reader.varuint(): reader.varuint() for _ in range(reader.varuint())}
