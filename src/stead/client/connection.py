@@ -54,4 +54,4 @@ def opening_failure(error: InvalidHandshake) -> HandshakeRefused | ConnectionAbo
     if not isinstance(error, InvalidStatus):
         return ConnectionAbortedError(f"the handshake failed: {error}")
     response = error.response
-    return HandshakeRefused(response.status_code, dict(response.headers.raw_items()), bytes(response.body))
+    return HandshakeRefused(response.status_code, dict(response.headers.raw_items()), bytes(response.body or b""))

@@ -43,7 +43,7 @@ from stead.testing.socket import Handshake, LinkedConnection, TestSocket, open_c
 
 HOST = "localhost"
 BASE_URL = f"http://{HOST}"
-PING_S = 20.0  # how often a client of `dial` makes sure that its server is there, as the real one does
+PING_S, UNREAD_MAX = 20.0, 16  # of a client of `dial`: as `websockets` has them
 _FIRST_PORT = 50_000  # of the clients
 _NETWORK = 1 << 32  # what sets the network's chances apart from the others of a seed
 EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
@@ -131,7 +131,7 @@ class TestApp:
 
     async def dial(self, url: str, headers: Mapping[str, str], subprotocols: Sequence[str]) -> ClientConnection:
         """A connector for `stead.client`, which leads into this application. The newest of `links` is its network."""
-        return await self._open(Handshake(url, headers, subprotocols, PING_S))
+        return await self._open(Handshake(url, headers, subprotocols, PING_S, UNREAD_MAX))
 
     @property
     def links(self) -> list[Link]:

@@ -29,6 +29,7 @@ class Link:
         self.server = End(server, server_address, client_address)
         self._up = Lane(self.client, self.server, chance)
         self._down = Lane(self.server, self.client, chance)
+        self._is_half_open = False
         self.server.join(self._down, self._up)
         self.client.join(self._up, self._down)
         self.client.begin()
@@ -41,24 +42,29 @@ class Link:
 
     def drop(self) -> None:
         """Reset the connection: what is under way is lost, and both sides notice."""
-        for lane in (self._up, self._down):
-            lane.cut()
+        self._cut()
         for end in (self.client, self.server):
             end.reset()
 
     def half_open(self) -> None:
         """Let nothing through any more, and tell nobody: each side believes that the other is there."""
-        for lane in (self._up, self._down):
-            lane.cut()
+        self._is_half_open = True
+        self._cut()
 
     def delay(self, up_s: float = 0.0, down_s: float = 0.0) -> None:
         """Make what is sent from now on take that many seconds: `up_s` to the server, `down_s` to the client."""
         self._up.delay_s, self._down.delay_s = up_s, down_s
 
     def crash_server(self) -> None:
-        """Lose the server's process: its side hears nothing any more, the client's is reset."""
+        """Lose the server's process: its side hears nothing any more, the client's is reset if it can be reached."""
         self.server.forget()
-        self.drop()
+        self._cut()
+        if not self._is_half_open:
+            self.client.reset()
+
+    def _cut(self) -> None:
+        for lane in (self._up, self._down):
+            lane.cut()
 
 
 class End(asyncio.Transport):

@@ -10,6 +10,8 @@ import httptools
 
 from stead.gateway import Edge
 
+HEADER_S_MAX = 30.0  # from a connection's beginning to the end of its request's head, as the real server has it
+
 
 class SocketServer(asyncio.Protocol):
     """The first protocol of a connection on which a WebSocket is to be opened."""
@@ -20,9 +22,14 @@ class SocketServer(asyncio.Protocol):
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._timer = asyncio.get_running_loop().call_later(HEADER_S_MAX, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._timer.cancel()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -37,6 +44,7 @@ class SocketServer(asyncio.Protocol):
         self._headers.append((name.lower(), value))
 
     def _hand_over(self, early: bytes) -> None:
+        self._timer.cancel()
         raw_path, _, query = self._url.partition(b"?")
         scope = {
             "type": "websocket",

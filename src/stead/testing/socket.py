@@ -28,12 +28,13 @@ CLOSE_WAIT_S = 10.0  # for the server's part of the closing handshake
 
 @dataclass(frozen=True)
 class Handshake:
-    """What a client asks for. `ping_s` is how often it makes sure that the server is there; None: never, as browsers."""
+    """What a client asks for, and how it behaves: as a browser does, which asks for no sign of life and reads whatever comes."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     subprotocols: Sequence[str] = ()
-    ping_s: float | None = None
+    ping_s: float | None = None  # how often it makes sure that the server is there
+    unread_max: int | None = None  # frames that may wait for `receive`; then it reads no more
 
 
 class LinkedConnection(ClientConnection):
@@ -50,7 +51,11 @@ async def open_connection(handshake: Handshake, join: Callable[[ClientConnection
         max_size=None,
     )
     connection = LinkedConnection(
-        protocol, ping_interval=handshake.ping_s, ping_timeout=handshake.ping_s, close_timeout=CLOSE_WAIT_S, max_queue=None
+        protocol,
+        ping_interval=handshake.ping_s,
+        ping_timeout=handshake.ping_s,
+        close_timeout=CLOSE_WAIT_S,
+        max_queue=handshake.unread_max,
     )
     connection.link = join(connection)
     try:
