@@ -34,6 +34,18 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
         memory_max_mib: Annotated[
             int, typer.Option(envvar="STEAD_MEMORY_MAX_MIB", help="MiB of actors to hold in memory.")
         ] = _DEFAULTS.resident_bytes_max // MIB,
+        socket_message_max_mib: Annotated[
+            int, typer.Option(envvar="STEAD_SOCKET_MESSAGE_MAX_MIB", help="MiB that a message from a WebSocket may have.")
+        ] = _DEFAULTS.socket_message_bytes_max // MIB,
+        socket_buffer_max_mib: Annotated[
+            int, typer.Option(envvar="STEAD_SOCKET_BUFFER_MAX_MIB", help="MiB that may wait for a WebSocket's client to read.")
+        ] = _DEFAULTS.socket_buffer_bytes_max // MIB,
+        socket_ping_s: Annotated[
+            float, typer.Option(envvar="STEAD_SOCKET_PING_S", help="Seconds of silence after which a client is pinged.")
+        ] = _DEFAULTS.socket_ping_s,
+        socket_pong_s: Annotated[
+            float, typer.Option(envvar="STEAD_SOCKET_PONG_S", help="Seconds it has to answer before it is dropped.")
+        ] = _DEFAULTS.socket_pong_s,
         shutdown_timeout_s: Annotated[
             int, typer.Option(envvar="STEAD_SHUTDOWN_TIMEOUT_S", help="Seconds for what is under way at the end.")
         ] = _DEFAULTS.shutdown_timeout_s,
@@ -49,6 +61,10 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
             base_domain=base_domain,
             body_bytes_max=body_max_mib * MIB,
             resident_bytes_max=memory_max_mib * MIB,
+            socket_message_bytes_max=socket_message_max_mib * MIB,
+            socket_buffer_bytes_max=socket_buffer_max_mib * MIB,
+            socket_ping_s=socket_ping_s,
+            socket_pong_s=socket_pong_s,
             shutdown_timeout_s=shutdown_timeout_s,
             admin_from_anywhere=admin_from_anywhere,
         )

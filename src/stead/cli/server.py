@@ -11,6 +11,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,6 +48,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = False
+    _data = b""
     _head_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, edge: Edge, **uvicorns: Any) -> None:
@@ -74,7 +76,9 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._in_head:
             self._head_bytes += len(data)
+        self._data = data
         super().data_received(data)
+        self._data = b""
         if not self._in_head or self.transport.is_closing():
             return
         if self._head_bytes > HEADER_BYTES_MAX:
@@ -96,7 +100,13 @@ class BoundedHttp(HttpToolsProtocol):
             "raw_path": url.path,
             "query_string": url.query or b"",
         }
-        self._edge.upgrade(self.transport, scope, scope.pop("method"))
+        self._edge.upgrade(self.transport, scope, scope.pop("method"), self._behind_head())
+
+    def _behind_head(self) -> bytes:
+        """What came with the handshake and is no part of it: uvicorn would lose it."""
+        upgrade = sys.exception()
+        assert isinstance(upgrade, httptools.HttpParserUpgrade)
+        return self._data[upgrade.args[0] :]
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:

@@ -144,7 +144,7 @@ class Gateway:
                 self._parties.rooms.admit_socket(app)
                 session.accept(partial(self._parties.rooms.open_socket, app), app.subprotocol)
                 return 101, None
-        except ClientDisconnect as exc:
+        except Disconnected as exc:
             return CLIENT_GONE, exc
         except Exception as exc:  # noqa: BLE001 - application code was called; every error becomes a problem
             return await self._refuse(exc, scope, send)

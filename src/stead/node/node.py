@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from starlette.types import ASGIApp
 
@@ -80,9 +80,9 @@ class Node:
                 clock=clock,
                 chance=chance,
             ),
-            Parties(cast(Any, self._runtime), public_actors(application)),
+            Parties(self._runtime, public_actors(application)),
         )
-        self.edge = Edge(self.gateway, SocketLimits())
+        self.edge = Edge(self.gateway, _socket_limits(settings))
 
     @property
     def env(self) -> Env:
@@ -115,6 +115,12 @@ class Node:
     def stats(self) -> dict[str, int]:
         """Counts since the start, and what is in memory now."""
         return self._runtime.stats()
+
+
+def _socket_limits(settings: Settings) -> SocketLimits:
+    return SocketLimits(
+        settings.socket_message_bytes_max, settings.socket_buffer_bytes_max, settings.socket_ping_s, settings.socket_pong_s
+    )
 
 
 def public_actors(application: LoadedApplication) -> list[str]:

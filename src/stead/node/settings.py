@@ -26,6 +26,10 @@ class Settings:
     base_domain: str = "localhost"  # a service with cname "shop" answers at shop.<base_domain>
     body_bytes_max: int = 32 * MIB  # of one HTTP request
     resident_bytes_max: int = 256 * MIB  # of the actors held in memory; the longest unused leave first
+    socket_message_bytes_max: int = 32 * MIB  # of one message from a WebSocket; a longer one closes it with 1009
+    socket_buffer_bytes_max: int = 8 * MIB  # sent to a WebSocket and not read by its client; more closes it with 1013
+    socket_ping_s: float = 20.0  # of a client's silence, after which it is asked whether it is there
+    socket_pong_s: float = 20.0  # for its answer, before its socket is dropped
     shutdown_timeout_s: int = 30  # for requests and turns under way when the node is told to stop
     admin_from_anywhere: bool = False  # the operator's API answers this machine only unless set
 
@@ -36,8 +40,8 @@ class Settings:
             raise Invalid(f"port {self.port} is not between 0 and {PORT_MAX}; 0 takes any free one")
         if not _DOMAIN_PATTERN.fullmatch(self.base_domain):
             raise Invalid(f"base domain {self.base_domain!r} is no domain name; write it in lower case, as in example.com")
-        for name in ("body_bytes_max", "resident_bytes_max", "shutdown_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise Invalid(f"{name} must be more than 0, not {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if name.endswith(("_max", "_s")) and not 0 < value < float("inf"):
+                raise Invalid(f"{name} must be more than 0, not {value}")
         if self.data.exists() and not self.data.is_dir():
             raise Invalid(f"data directory {self.data} is a file; give a directory with --data")

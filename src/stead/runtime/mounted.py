@@ -17,13 +17,15 @@ from stead.events import Fetch
 from stead.runtime.tasks import Tasks
 
 _log = logging.getLogger("stead.mounted")
+_SOCKET_KEYS = ("type", "scheme", "subprotocols", "extensions")  # what tells a WebSocket from its handshake's request
 _ASGI = {"version": "3.0", "spec_version": "2.0"}
 
 
 class AsgiResponse(Response):
     """The response that an ASGI application will give to `event` once this is called. Its status is known only then.
 
-    It runs on the request it was made for, whatever scope it is called with: a service may pass it on as its own answer.
+    It runs on the request it was made for, whatever scope it is called with: a service may pass it on as its own answer. Called
+    for a WebSocket's handshake it is that socket's application.
     """
 
     def __init__(self, app: ASGIApp, event: Fetch, env: Env, state: dict[str, Any] | None = None) -> None:
@@ -37,11 +39,15 @@ class AsgiResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         own = {**self._event.scope, "asgi": scope["asgi"], "root_path": ""}
+        if scope["type"] == "websocket":
+            own |= {key: scope[key] for key in _SOCKET_KEYS}
+        else:
+            receive = self._event.receive
         if self._state is not None:
             own["state"] = self._state.copy()
         token = CURRENT_ENV.set(self._env)
         try:
-            await self._app(own, self._event.receive, send)
+            await self._app(own, receive, send)
         finally:
             CURRENT_ENV.reset(token)
 

@@ -43,6 +43,7 @@ from stead.gateway.edge.heartbeat import Heartbeat
 
 CLOSE_S = 3.0  # for the peer's answer to a close, and for reading what was sent before
 EARLY_BYTES_MAX = 64 * 1024  # that a client may send before it was let in; clients wait
+STOPPING = "the server stops"
 OK, RESTARTING, TRY_LATER = 1000, 1012, 1013
 _PING = encode_frame(PING, b"")
 
@@ -159,12 +160,14 @@ class Connection(asyncio.Protocol):
         self._state = OPEN
         self._heartbeat.add(self)
         self._receiver = receiver(self)
+        if self._close[0] == RESTARTING:
+            self.close(*self._close)
         if not self._is_paused:
             self.resume()
 
     def respond(self, data: bytes, *, is_last: bool) -> None:
         """Answer the handshake with a part of a response instead."""
-        if self._state is HANDSHAKE:
+        if self._state is HANDSHAKE and not self._transport.is_closing():
             self._transport.write(data)
             if is_last:
                 self._state = OVER
@@ -173,6 +176,12 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Drop the connection without a word."""
         self._transport.abort()
+
+    def shutdown(self) -> None:
+        """The server stops: send the client away, or as soon as it is in. The name is uvicorn's."""
+        if self._state is HANDSHAKE:
+            self._close = RESTARTING, STOPPING
+        self.close(RESTARTING, STOPPING)
 
     async def wait_writable(self) -> None:
         """Until the transport takes more without piling it up, or is gone."""

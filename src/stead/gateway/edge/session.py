@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 from starlette.types import Message, Scope
 
 from stead.errors import Invalid
@@ -23,6 +22,7 @@ from stead.gateway.edge.handshake import Handshake, Headers, check_handshake, en
 
 EXTENSION = "stead.socket"
 MESSAGES_MAX = 16  # that wait for `receive`; the client waits for the rest
+LONG_MESSAGE_CHARS = 64 * 1024  # a message that waits alone, or the other bound would be no bound of memory
 DENIAL = "websocket.http.response"  # ASGI's extension for answering a handshake with a response
 
 
@@ -56,7 +56,7 @@ class Session:
             raise self._handshake
 
     def accept(self, receiver: Callable[[Wire], Receiver], subprotocol: str | None = None) -> None:
-        """Let the client in, and give the connection to what `receiver` makes of its wire. Raises `ClientDisconnect` if it left.
+        """Let the client in, and give the connection to what `receiver` makes of its wire. Raises `Disconnected` if it left.
 
         Without a subprotocol the first one that the client offers is answered.
         """
@@ -68,7 +68,7 @@ class Session:
 
     def _open(self, switch: bytes, receiver: Callable[[Wire], Receiver]) -> None:
         if self._connection.is_lost:
-            raise ClientDisconnect()
+            raise Disconnected()
         self._is_answered = True
         self._connection.open(switch, receiver)
 
@@ -159,7 +159,7 @@ class Session:
     def message(self, data: str | bytes) -> None:
         self._messages.append(data)
         self._news.set()
-        if len(self._messages) >= MESSAGES_MAX and self._wire is not None:
+        if self._wire is not None and (len(self._messages) >= MESSAGES_MAX or len(data) > LONG_MESSAGE_CHARS):
             self._wire.pause()
 
     def closed(self, code: int, reason: str, error: Exception | None) -> None:
