@@ -29,6 +29,7 @@ from stead.runtime.circles import circle
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
 from stead.runtime.context import Context
+from stead.runtime.deadlines import Deadlines
 from stead.runtime.failures import carried
 from stead.runtime.gate import Gate
 from stead.runtime.instance import Instance
@@ -62,9 +63,9 @@ class Home(Protocol):
     tasks: Tasks
     env: Any
     rooms: Rooms
+    deadlines: Deadlines
     turns: int
 
-    def turn_started(self, turn: Turn) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
 
@@ -75,7 +76,9 @@ class Activation:
     def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home) -> None:
         self.actor = actor
         self.actor_class = actor_class
+        self.hibernate_after_s = actor_class.hibernate_after_s
         self._home = home
+        self._deadline = home.deadlines.after(actor_class.turn_limit_s)
         self.mailbox = Mailbox()
         self.running: dict[int, Turn] = {}
         self.spawned: set[asyncio.Task[Any]] = set()
@@ -90,10 +93,6 @@ class Activation:
     @property
     def is_idle(self) -> bool:
         return self.mailbox.is_idle and not self.spawned and self.state.gate.is_open
-
-    @property
-    def hibernate_after_s(self) -> float:
-        return self.actor_class.hibernate_after_s
 
     @property
     def size_bytes(self) -> int:
@@ -155,7 +154,7 @@ class Activation:
     # -- the mailbox -------------------------------------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        while (delivery := self._take()) is not None:
+        while self.mailbox.waiting and (delivery := self._take()) is not None:
             work = self._work(delivery)
             delivery.task = self._home.tasks.start_worker(work)
 
@@ -173,9 +172,8 @@ class Activation:
                 if not await self._deliver(following):
                     break  # who broke the turn went on; by now the actor may even have left memory
                 self.mailbox.end()
-                following = self._take()
-                if self.mailbox.waiting:
-                    self._pump()
+                following = self._take() if self.mailbox.waiting else None
+                self._pump()
             else:
                 if self.is_idle:
                     self._home.idle(self)
@@ -247,7 +245,7 @@ class Activation:
         self.running[turn.number] = turn
         turn.delivery.begin(turn)
         CURRENT.set(turn)
-        self._home.turn_started(turn)
+        self._deadline.watch(turn)
         try:
             value = await work
             while turn.inner_idle is not None:

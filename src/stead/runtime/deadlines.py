@@ -19,21 +19,21 @@ class Deadlines:
     """One per node."""
 
     def __init__(self) -> None:
-        self._queues: dict[float, _Queue] = {}  # by limit: as many as classes name
+        self._queues: dict[float, Deadline] = {}  # by limit: as many as classes name
 
-    def watch(self, turn: Turn, limit_s: float) -> None:
-        """Call `time_out` on the turn's activation if it is not over in `limit_s`."""
-        queue = self._queues.get(limit_s)
-        if queue is None:
-            queue = self._queues[limit_s] = _Queue(limit_s)
-        queue.add(turn)
+    def after(self, limit_s: float) -> Deadline:
+        """What watches turns with this limit."""
+        deadline = self._queues.get(limit_s)
+        if deadline is None:
+            deadline = self._queues[limit_s] = Deadline(limit_s)
+        return deadline
 
     def close(self) -> None:
         for queue in self._queues.values():
             queue.close()
 
 
-class _Queue:
+class Deadline:
     """The turns with one limit, in the order they began."""
 
     def __init__(self, limit_s: float) -> None:
@@ -43,7 +43,8 @@ class _Queue:
         self._clear_at = QUEUE_TURNS_MIN
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, turn: Turn) -> None:
+    def watch(self, turn: Turn) -> None:
+        """Call `time_out` on the turn's activation if it is not over in time. It begins now."""
         turns = self._turns
         while turns and turns[0].over:
             turns.popleft()

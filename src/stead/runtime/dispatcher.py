@@ -53,7 +53,8 @@ class Dispatcher:
         self.committer = Committer(engine, self.tasks)
         self.scheduler = AlarmScheduler(engine, clock, self.tasks, self._deliver_alarm)
         self.residency = Residency(resident_bytes_max, self._evict)
-        self._deadlines = Deadlines()
+        self.deadlines = Deadlines()
+        self.idle = self.residency.idle
         self.turns = 0
         self.closed = False
 
@@ -95,12 +96,6 @@ class Dispatcher:
 
     # -- what activations ask ------------------------------------------------------------------------------------------------------
 
-    def turn_started(self, turn: Turn) -> None:
-        self._deadlines.watch(turn, turn.activation.actor_class.turn_limit_s)
-
-    def idle(self, activation: Activation) -> None:
-        self.residency.idle(activation)
-
     def resident(self, actor: ActorId) -> Activation | None:
         return self.activations.get(actor.text)
 
@@ -139,7 +134,7 @@ class Dispatcher:
         """Stop at once, as a crash would: what is not committed is lost."""
         self.closed = True
         self.scheduler.close()
-        self._deadlines.close()
+        self.deadlines.close()
         self.residency.close()
         for activation in self._cut_off():
             activation.state.gate.lose(Ambiguous("the node has stopped before it knew whether this is durable"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from stead.api import Actor, HTTPException, Response
@@ -14,7 +14,7 @@ from stead.runtime.classes import ActorClass
 from stead.runtime.hooks import run_hook
 from stead.runtime.methods import find_method
 from stead.runtime.responses import make_request, to_response
-from stead.runtime.turn import AlarmFailed, Entry, Turn
+from stead.runtime.turn import Entry, Turn
 
 
 class Instance:
@@ -48,24 +48,26 @@ class Instance:
             handler = self._class.alarm_handlers.get(info.name)
             await (self.object.alarm(info) if handler is None else handler(self.object, info))
 
-    async def handle(self, turn: Turn, alarms: ActorAlarms) -> Any:
-        """Run the turn's event and return its reply."""
+    async def enter(self, event: Entry, turn: Turn) -> None:
+        if event.context is not self.object.ctx:  # what the block would change in memory is not this instance's
+            raise Aborted("the instance that began this work was dropped after a failed turn; spawn the work anew")
+        if not event.entered.done():
+            event.entered.set_result(turn)
+        await event.left
+
+    def handle(self, turn: Turn, alarms: ActorAlarms) -> Coroutine[Any, Any, Any]:
+        """What runs the turn's event and returns its reply."""
         match turn.delivery.event:
             case Call() as event:
-                return await self.call(event)
+                return self.call(event)
             case Fetch() as event:
-                return await self.fetch(event)
+                return self.fetch(event)
             case SocketMessage() | SocketOpened() | SocketClosed() | SocketFailed() as event:
                 room = turn.activation.room
                 assert room is not None, "a connection is known until its last event has ended"
-                return await run_hook(self.object, room, event)
+                return run_hook(self.object, room, event)
             case AlarmDue() as event:
-                return await self.run_alarm(event, turn, alarms)
-            case Entry(context=context, entered=entered, left=left):
-                if context is not self.object.ctx:  # what the block would change in memory is not this instance's
-                    raise Aborted("the instance that began this work was dropped after a failed turn; spawn the work anew")
-                if not entered.done():
-                    entered.set_result(turn)
-                return await left
-            case AlarmFailed():
-                raise AssertionError("a failed run is written down without an instance")
+                return self.run_alarm(event, turn, alarms)
+            case Entry() as event:
+                return self.enter(event, turn)
+        raise AssertionError("a failed run is written down without an instance")

@@ -43,7 +43,10 @@ class Residency:
             queue = self._idle[after_s] = OrderedDict()
         queue[resident] = self._loop.time()
         queue.move_to_end(resident)
-        self._measure(resident)
+        size_bytes, before_bytes = resident.size_bytes, self._sizes.get(resident, 0)
+        if size_bytes != before_bytes:
+            self._sizes[resident] = size_bytes
+            self.size_bytes += size_bytes - before_bytes
         if after_s not in self._timers:
             self._timers[after_s] = self._loop.call_later(after_s, self._sweep, after_s)
         if self.size_bytes > self._bytes_max:
@@ -57,11 +60,6 @@ class Residency:
     def close(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
-
-    def _measure(self, resident: Resident) -> None:
-        size = resident.size_bytes
-        self.size_bytes += size - self._sizes.get(resident, 0)
-        self._sizes[resident] = size
 
     def _sweep(self, after_s: float) -> None:
         queue = self._idle[after_s]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from starlette.requests import Request
 
@@ -69,13 +69,13 @@ class Outgoing:
 
 
 class Stub:
-    """An actor as others see it: its public async methods, `fetch` and `connect`."""
+    """An actor as others see it: `fetch`, `connect`, and in the subclass that `stub_class` makes, its public async methods."""
 
-    __slots__ = ("_class", "_door", "id")
+    __slots__ = ("_door", "id")
+    _class: ClassVar[ActorClass]
 
-    def __init__(self, actor: ActorId, actor_class: ActorClass, door: Door) -> None:
+    def __init__(self, actor: ActorId, door: Door) -> None:
         self.id = actor
-        self._class = actor_class
         self._door = door
 
     @property
@@ -83,10 +83,7 @@ class Stub:
         return self.id.name
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        method = self._class.methods.get(name)
-        if method is None:
-            return _missing(self._class.cls.__name__, name, self._class.methods)
-        return partial(self._call, method)
+        return _missing(self._class.cls.__name__, name, self._class.methods)
 
     async def fetch(self, request: Request) -> Response:
         """Hand an HTTP request to the actor's `fetch`."""
@@ -106,22 +103,35 @@ class Stub:
     def __repr__(self) -> str:
         return f"<Stub {self.id}>"
 
-    async def _call(self, method: Method, /, *positional: Any, **named: Any) -> Any:
-        arguments = method.encode(positional, named)
-        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        turn = CURRENT.get()
-        if turn is None:
-            self._send(Call(method.name, arguments), reply, None)
-        else:
-            await leaving()
-            self._send(Call(method.name, arguments, turn.chain), reply, turn)
-        return method.result(await reply)
-
     def _send(self, event: Event, reply: asyncio.Future[Any], turn: Turn | None) -> None:
         if turn is None:
             self._door.forward(self.id, event, reply, None)
         else:
             turn.activation.state.gate.release(Outgoing(self._door, self.id, event, reply, turn))
+
+
+def stub_class(actor_class: ActorClass) -> type[Stub]:
+    """The stubs of one class: its methods are attributes as any object's are, so that finding one costs a call nothing."""
+    callers = {name: _caller(method) for name, method in actor_class.methods.items() if not hasattr(Stub, name)}
+    return type(f"{actor_class.cls.__name__}Stub", (Stub,), {"__slots__": (), "_class": actor_class, **callers})
+
+
+def _caller(method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
+    name, encode, result = method.name, method.encode, method.result
+
+    async def call(self: Stub, /, *positional: Any, **named: Any) -> Any:
+        arguments = encode(positional, named)
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        turn = CURRENT.get()
+        if turn is None:
+            self._door.forward(self.id, Call(name, arguments), reply, None)
+        else:
+            await leaving()
+            self._send(Call(name, arguments, turn.chain), reply, turn)
+        return result(await reply)
+
+    call.__name__, call.__qualname__ = name, method.where
+    return call
 
 
 class ServiceStub:
@@ -164,7 +174,7 @@ class ActorNamespace:
     """The implementation of `stead.Namespace`."""
 
     def __init__(self, actor_class: ActorClass, door: Door, registry: Registry, chance: Chance) -> None:
-        self._class = actor_class
+        self._stub = stub_class(actor_class)
         self._unit = actor_class.unit
         self._door = door
         self._registry = registry
@@ -175,7 +185,7 @@ class ActorNamespace:
             self._check(actor)
         else:
             actor = named_id(self._unit, actor)
-        return Stub(actor, self._class, self._door)
+        return self._stub(actor, self._door)
 
     def unique_id(self) -> ActorId:
         return unique_id(self._unit, self._chance)
