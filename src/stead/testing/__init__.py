@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.link import Link
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
+    from stead.testing.peer import Peer
     from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.seeds import SEEDS, check, find
     from stead.testing.socket import TestSocket
@@ -26,6 +27,7 @@ __all__ = [
     "HandshakeRefused",
     "HeldCommits",
     "Link",
+    "Peer",
     "Refused",
     "SeededLoop",
     "Stuck",
@@ -48,6 +50,7 @@ _PLACES = {
     "HandshakeRefused": "stead.client",
     "HeldCommits": "stead.testing.faults",
     "Link": "stead.testing.link",
+    "Peer": "stead.testing.peer",
     "Refused": "stead.testing.loop",
     "SeededLoop": "stead.testing.loop",
     "Stuck": "stead.testing.loop",
