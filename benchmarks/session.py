@@ -2,13 +2,15 @@
 
 A steady workload starts its contenders on fresh data, makes the actors, and then goes round: each repeat touches every actor (so
 that all are resident), warms up, and measures. Around the measurement all counters are read: what was acknowledged must be in them,
-and no more than that and what was under way on the connections when time was up. After that each contender is started once more,
-under strace, written to for a moment, killed, and started again: that gives the flushes of a request and shows that what was
+and no more than that and what was under way on the connections when time was up. A load that has ended leaves requests under way,
+one a connection, and the warm-up is such a load: so counters are read until they rest. After that each contender is started once
+more, under strace, written to for a moment, killed, and started again: that gives the flushes of a request and shows that what was
 acknowledged is there.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +28,7 @@ from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Steady, Workl
 
 WARM_UP_S = 1
 PROOF_S = 1
+READINGS_MAX = 10  # of all counters, until two agree; what a load left under way is done by the second
 GREETING = b"hello"
 SIZED_ACTORS = 10  # of each size: 100 MiB at the largest
 KIB, MIB = 1024, 1024 * 1024
@@ -204,9 +207,22 @@ class Session:
 
 
 def total(port: int, load: Load) -> int:
-    """The sum of all counters of a load, 0 if it only asks for the greeting. Reading each makes it resident, too."""
-    bodies = exchange(port, "GET", load.paths()).bodies
-    return sum_counters(bodies) if bodies != [GREETING] else 0
+    """The sum of all counters of a load at rest, 0 if it only asks for the greeting. Reading each makes it resident, too."""
+
+    def read() -> int:
+        bodies = exchange(port, "GET", load.paths()).bodies
+        return sum_counters(bodies) if bodies != [GREETING] else 0
+
+    return at_rest(read)
+
+
+def at_rest(read: Callable[[], int]) -> int:
+    """What two readings in a row agree on. Raises `LoadFailed` if none do."""
+    readings = (read() for _ in range(READINGS_MAX))
+    for earlier, later in itertools.pairwise(readings):
+        if earlier == later:
+            return later
+    raise LoadFailed(f"the counters do not come to rest: {READINGS_MAX} readings, no two in a row the same")
 
 
 def sum_counters(bodies: Iterable[bytes]) -> int:

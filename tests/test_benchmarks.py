@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ from benchmarks.page import BEGIN, END, PageUnmarked, filled
 from benchmarks.plot import panels
 from benchmarks.report import Limits, Proof, Report, Run
 from benchmarks.seeds import entries_of
-from benchmarks.session import Plan, check_counts, sum_counters
+from benchmarks.session import READINGS_MAX, Plan, at_rest, check_counts, sum_counters
 from benchmarks.table import COLUMNS, markdown, remark_lines, render, sections
 from benchmarks.workloads import LEFT_OUT, TITLES, WORKLOADS
 from stead import codec
@@ -95,6 +96,17 @@ def test_flushes_are_counted_once() -> None:
         "10 --- SIGTERM ---\n12 msync(0x7, 8, MS_SYNC) = 0\n"
     )
     assert count_flushes(trace) == 3
+
+
+def test_counters_are_read_at_rest() -> None:
+    """Requests that an ended load left under way do not count as the next load's: only a sum that stays the same is taken."""
+    readings = iter([7, 71, 72, 72, 90])
+    assert at_rest(lambda: next(readings)) == 72
+    assert next(readings) == 90
+    endless = itertools.count()
+    with pytest.raises(LoadFailed, match="do not come to rest"):
+        at_rest(lambda: next(endless))
+    assert next(endless) == READINGS_MAX
 
 
 @pytest.mark.parametrize(

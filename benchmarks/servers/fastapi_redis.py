@@ -8,8 +8,10 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from redis.asyncio import Redis
 
+CONNECTIONS_MAX = 1024  # redis-py allows 100, fewer than a load and who counts after it may need, and refuses the next
+
 app = FastAPI(default_response_class=PlainTextResponse, openapi_url=None)
-redis = Redis(host="127.0.0.1", port=int(os.environ["BENCH_STORE_PORT"]))
+redis = Redis(host="127.0.0.1", port=int(os.environ["BENCH_STORE_PORT"]), max_connections=CONNECTIONS_MAX)
 
 
 @app.get("/")
