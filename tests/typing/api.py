@@ -8,6 +8,7 @@ reports an unneeded one.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, assert_type
@@ -28,6 +29,7 @@ from stead import (
     Response,
     ResponseLike,
     Service,
+    Socket,
     Task,
     Tick,
     current_env,
@@ -119,6 +121,56 @@ class ShoppingCart(Actor):
     async def outside(self) -> None:
         async with self.ctx.turn():
             self.total += 1
+
+
+class ChatRoom(Actor):
+    sockets_max = 100
+    socket_messages_per_s = 20.0
+
+    @classmethod
+    async def before_connect(cls, request: Request, env: Env) -> Request | Response | None:
+        return None if request.query_params.get("token") else JSONResponse({"error": "no token"}, 403)
+
+    def connection_tags(self, socket: Socket, request: Request) -> Collection[str]:
+        return [*super().connection_tags(socket, request), request.query_params.get("team", "none")]
+
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        assert_type(socket.set_state({"joined": 1}), dict[str, int])
+        assert_type(socket.set_state(lambda _: 1), int)
+        assert_type(socket.id, str)
+        assert_type(socket.tags, tuple[str, ...])
+        assert_type(socket.is_open, bool)
+        assert_type(socket.state, Any)
+        socket.attachment = ["anything"]
+        self.ctx.auto_reply("ping", "pong")
+        self.ctx.auto_reply(None)
+
+    async def on_message(self, socket: Socket, message: str | bytes) -> None:
+        socket.send(message)
+        socket.send({"a": 1})
+        socket.send([1, 2])
+        socket.send(5)  # type: ignore[arg-type]
+        socket.close(4000, "bye")
+        socket.close("bye")  # type: ignore[arg-type]
+        self.broadcast(message, exclude=[socket, "another"], tag="red")
+        assert_type(self.sockets("red"), list[Socket])
+        seen: dict[Socket, int] = {socket: 1}
+        assert_type(seen[socket], int)
+
+    async def on_close(self, socket: Socket, code: int, reason: str) -> None:
+        socket.id = "other"  # type: ignore[misc]
+
+    async def on_error(self, socket: Socket, error: Exception) -> None: ...
+
+    async def say(self, text: str) -> None:
+        self.broadcast(text)
+
+
+class Lobby(Service):
+    async def fetch(self, request: Request) -> ResponseLike:
+        room = self.env.actor(ChatRoom).get("lobby")
+        await room.connect(request, subprotocol=5)  # type: ignore[arg-type]
+        return await room.connect(request)
 
 
 class Prices(Service):
