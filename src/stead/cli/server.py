@@ -91,7 +91,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # the handshake came before the answer to the request before it
             return
-        url = httptools.parse_url(self.url)
+        try:
+            url = httptools.parse_url(self.url)
+        except httptools.HttpParserInvalidURLError:
+            self.send_400_response("The request's address is malformed.")
+            return
         scope: dict[str, Any] = {
             **self.scope,
             "type": "websocket",
