@@ -29,6 +29,11 @@ class Torn(Unusable):
     """The update cannot be applied, whatever came before it."""
 
 
+def is_panic(error: BaseException) -> bool:
+    """Whether pycrdt's Rust code panicked: its exception is no `Exception`, and its class cannot be imported."""
+    return type(error).__name__ == "PanicException"
+
+
 class Document:
     """The document that `updates` make. `on_stray` hears of changes that neither `apply` nor `edit` made."""
 
@@ -67,8 +72,9 @@ class Document:
             except ValueError as exc:
                 raise Malformed("this is no update") from exc
             except BaseException as exc:
-                # Rust's panics are no Exceptions; no other than these two comes from a call that runs no code of ours.
-                raise Torn("this update cannot be applied") from exc
+                if isinstance(exc, Exception) or is_panic(exc):
+                    raise Torn("this update cannot be applied") from exc
+                raise
             change = self.changes()
             # What is left over shows only where the change is not the update as it came.
             if change != update and self._lacks(update):

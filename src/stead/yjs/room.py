@@ -22,7 +22,7 @@ from stead.errors import Invalid
 from stead.yjs import batches, protocol
 from stead.yjs.awareness import UNKNOWN, Awareness
 from stead.yjs.batches import Batch
-from stead.yjs.document import Document, Gap, Torn
+from stead.yjs.document import Document, Gap, Torn, is_panic
 from stead.yjs.log import FOLD_BYTES, UpdateLog
 from stead.yjs.peer import Peer
 from stead.yjs.protocol import Kind, Malformed, Message
@@ -100,6 +100,10 @@ class YRoom(Actor):
         try:
             with self._document:
                 yield self.doc
+        except BaseException as exc:
+            if is_panic(exc):  # of the document nothing can be said any more
+                self.ctx.abort(f"pycrdt panicked: {exc}")
+            raise
         finally:
             change = self._document.changes()
             if change is not None:
