@@ -309,6 +309,28 @@ def test_the_buffer_is_bounded() -> None:
     in_app(test)
 
 
+def test_what_is_sent_meanwhile_goes_behind() -> None:
+    """While what had waited is being sent, which takes a while, more of it comes last."""
+
+    async def test(app: TestApp) -> None:
+        async with chat(app) as socket:
+            sent = [bytes([number]) * 20_000 for number in range(40)]
+            for message in sent:
+                await socket.send(message)
+            sender = task(_send(socket, range(40, 120)))
+            assert [(await socket.receive())[0] for _ in range(120)] == list(range(120))
+            await sender
+
+    async def _send(socket: RoomSocket, numbers: range) -> None:
+        while socket.unsent == 40:
+            await sleep(0)
+        for number in numbers:
+            await socket.send(bytes([number]))
+            await sleep(0)
+
+    in_app(test)
+
+
 def test_who_does_not_read_holds_the_server_back() -> None:
     """Unread messages are bounded too: the rest waits at the server, and nothing of it is lost when the program reads on."""
 
@@ -397,6 +419,8 @@ def test_closing_is_final_whenever_it_comes() -> None:
     async def scenario(seed: int) -> None:
         async with TestApp.of(actors={"chat": Chat, "feed": Feed}) as app:
             async with chat(app) as socket:
+                for _ in range(10 * (seed % 2)):
+                    await socket.send(b"x" * 100_000)
                 for _ in range(seed % 40):
                     await sleep(0)
                 if seed % 3 == 0 and app.links:

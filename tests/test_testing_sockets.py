@@ -218,7 +218,10 @@ def test_a_crash_loses_sockets() -> None:
     async def test(app: TestApp) -> None:
         first = await app.connect("/echo/a")
         await first.send("flood")
+        held = app._process.node.edge.connections
+        assert len(held) == 1
         await app.crash()
+        assert not held  # and so no timer
         await first.wait_closed()
         assert first.close_code == 1006
         assert ends == []
@@ -249,17 +252,22 @@ def test_a_block_that_fails_drops_its_socket() -> None:
 
 
 def test_an_app_that_ends_ends_its_sockets() -> None:
-    """With sockets open, idle or half-open, the application ends all the same and its clients are told or reset."""
+    """Who is connected is told of a restart; who cannot be reached, or does not read, holds nobody up. Then nobody is let in."""
 
     async def main() -> None:
         async with TestApp.of(services={"web": WEB}) as app:
             sockets = [await app.connect(f"/echo/{number}") for number in range(3)]
             sockets[1].half_open()
             sockets[2].pause_reading()
+            began_s = app.clock.elapsed_s()
+        assert app.clock.elapsed_s() - began_s < 10
         sockets[2].resume_reading()
-        await asyncio.wait_for(sockets[0].wait_closed(), 60)
-        await asyncio.wait_for(sockets[2].wait_closed(), 60)
+        for number in (0, 2):
+            await asyncio.wait_for(sockets[number].wait_closed(), 60)
+        assert sockets[0].close_code == 1012
         assert sockets[1].is_open
+        with pytest.raises(ConnectionRefusedError):
+            await app.connect("/echo/a")
 
     run(main, seed=3)
 

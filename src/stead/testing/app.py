@@ -47,7 +47,7 @@ PING_S, UNREAD_MAX = 20.0, 16  # of a client of `dial`: as `websockets` has them
 _FIRST_PORT = 50_000  # of the clients
 _NETWORK = 1 << 32  # what sets the network's chances apart from the others of a seed
 EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
-_EVICT_POLL_S = 0.001
+_EVICT_POLL_S, _CLOSE_POLL_S = 0.001, 0.1
 
 T = TypeVar("T")
 
@@ -194,6 +194,7 @@ class _Process:
         self.node = node
         self.engine = engine
         self._links: list[Link] = []
+        self._is_ending = False
         self._replies: set[asyncio.Future[Any]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -218,19 +219,24 @@ class _Process:
         return list(self._links)
 
     def link(self, client: asyncio.Protocol, chance: Chance, port: int) -> Link:
-        """Connect a client."""
+        """Connect a client. Raises `ConnectionRefusedError` when the process ends."""
+        if self._is_ending:
+            raise ConnectionRefusedError("nobody listens: the application is not running")
         link = Link(client, SocketServer(self.node.edge), chance, port)
         self._links = [*self.links(), link]
         return link
 
     async def close(self) -> None:
+        self._is_ending = True
         self.engine.release_commits()
+        await self._send_away()
         await self.node.close()
         self._cut_links()
         self._end_connections()
         await self._end_tasks()
 
     async def die(self) -> None:
+        self._is_ending = True
         for reply in list(self._replies):
             if not reply.done():
                 reply.set_exception(Ambiguous("the process crashed before it answered; read the state before you try again"))
@@ -241,6 +247,15 @@ class _Process:
         await self.node.abandon()
         self._end_connections()
         await self._end_tasks()
+
+    async def _send_away(self) -> None:
+        """Close the sockets as a server that stops does; who cannot be reached is dropped by the edge's own timers."""
+        loop, connections = asyncio.get_running_loop(), self.node.edge.connections
+        until_s = loop.time() + Settings().shutdown_timeout_s
+        for connection in list(connections):
+            connection.shutdown()
+        while connections and loop.time() < until_s:
+            await sleep(_CLOSE_POLL_S)
 
     def _cut_links(self) -> None:
         for link in self._links:

@@ -177,7 +177,9 @@ class End(asyncio.Transport):
             self.close()
 
     def sent(self) -> None:
-        """The write buffer has shrunk."""
+        """The network has taken, or delivered, some more of what was written."""
+        if self.is_lost:
+            return
         self._limit()
         if self._closing and not self._out.unsent:
             self._loop.call_soon(self._lose, None)
@@ -302,8 +304,8 @@ class Lane:
         return most if self._chance.below(2) else 1 + self._chance.below(most)
 
     def _arrival_s(self) -> float:
-        """When what is sent now arrives: never before what was sent earlier."""
-        return max(self._loop.time() + self.delay_s, self._under_way[-1][0] if self._under_way else 0.0)
+        """When what is sent now arrives, if what was sent before it has."""
+        return self._loop.time() + self.delay_s
 
     def _next_s(self) -> float | None:
         if self._is_cut:
