@@ -57,7 +57,7 @@ class RoomSocket:
         id: str | None = None,
         settings: Settings = Settings(),
     ) -> None:
-        self.address = RoomAddress(host, room, party, path)
+        self.address = RoomAddress(host, room, party, path, settings.prefix)
         self.id = id or settings.chance.hex(ID_BYTES)
         self.resume: dict[str, str] = {}
         """Parameters that the next connection adds to its address, to go on where this one was."""
@@ -209,19 +209,16 @@ class RoomSocket:
     async def _flush(self, connection: ClientConnection) -> None:
         while self._unsent and connection.state is State.OPEN:
             data = self._unsent.popleft()
-            self._unsent_bytes -= len(data)
+            self._unsent_bytes -= _size_bytes(data)
             await connection.send(data)
 
     def _keep(self, data: str | bytes) -> None:
-        if (
-            len(self._unsent) >= self._settings.unsent_messages_max
-            or self._unsent_bytes + len(data) > self._settings.unsent_bytes_max
-        ):
-            raise Overloaded(
-                f"{len(self._unsent)} messages of {self._unsent_bytes:,} bytes wait for a connection already", self._backoff.most_s
-            )
+        messages, size_bytes = len(self._unsent), self._unsent_bytes + _size_bytes(data)
+        if messages >= self._settings.unsent_messages_max or size_bytes > self._settings.unsent_bytes_max:
+            waiting = f"{messages} messages of {self._unsent_bytes:,} bytes"
+            raise Overloaded(f"{waiting} wait for a connection already", self._backoff.most_s)
         self._unsent.append(data)
-        self._unsent_bytes += len(data)
+        self._unsent_bytes = size_bytes
 
     def _finish(self, error: Exception) -> None:
         if self._end is None:
@@ -235,6 +232,10 @@ async def _send(connection: ClientConnection, data: str | bytes) -> None:
         await connection.send(data)
     except ConnectionClosed as exc:
         raise _disconnected(connection) from exc
+
+
+def _size_bytes(data: str | bytes) -> int:
+    return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
 def _disconnected(connection: ClientConnection) -> Disconnected:

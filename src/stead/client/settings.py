@@ -47,6 +47,7 @@ class Backoff:
 class Settings:
     """What most programs leave as it is."""
 
+    prefix: str = "parties"  # what the address begins with
     backoff: Backoff = Backoff()
     connect_s: float = 4.0  # for a connection and its handshake
     unsent_messages_max: int = 1000  # kept while there is no connection
