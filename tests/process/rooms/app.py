@@ -16,7 +16,7 @@ class Room(Actor):
             socket.send(message)
 
     async def on_close(self, socket: Socket, code: int, reason: str) -> None:
-        ends = await self.storage.get("ends", [])
+        ends: list[object] = await self.storage.get("ends", [])
         await self.storage.put("ends", [*ends, [socket.id, code, reason]])
 
     async def fetch(self, request: Request) -> dict[str, object]:
