@@ -349,7 +349,9 @@ def test_who_does_not_read_holds_the_server_back() -> None:
             await reader
             await app.clock.advance(10)
             assert sum(link.server.get_write_buffer_size() for link in app.links) > 100_000
-            assert [(await ann.receive())[0] for _ in range(40)] == list(range(40))
+            assert [(await ann.receive())[0] for _ in range(30)] == list(range(30))
+            began_s = app.clock.elapsed_s()
+        assert app.clock.elapsed_s() - began_s < 5  # what is unread does not hold the end up
 
     async def _drain(socket: RoomSocket, count: int) -> None:
         for _ in range(count):

@@ -11,15 +11,21 @@ class Inbox:
     def __init__(self, messages_max: int) -> None:
         self._messages: asyncio.Queue[str | bytes | Exception] = asyncio.Queue()  # the end stands behind the last message
         self._room = asyncio.Semaphore(messages_max)
+        self._is_over = False
 
     async def put(self, message: str | bytes) -> None:
-        """Add a message, once there is room for it."""
+        """Add a message, once there is room for it. After the end it is thrown away."""
         await self._room.acquire()
-        self._messages.put_nowait(message)
+        if self._is_over:
+            self._room.release()
+        else:
+            self._messages.put_nowait(message)
 
     def end(self, error: Exception) -> None:
         """Let whoever takes messages have `error` after the last one, and ever after."""
+        self._is_over = True
         self._messages.put_nowait(error)
+        self._room.release()  # who waits for room waits no more
 
     async def take(self) -> str | bytes:
         """The next message, once there is one."""
