@@ -540,8 +540,8 @@ async def test_a_connection_waits_until_the_one_it_follows_has_been_heard() -> N
         room = app.env.CHAT.get("r")
         for number in range(3):
             peer = Peer(app, room, "ada", f"n={number}&wait=1")
+            peer.read_ahead = 2 * SOCKET_EVENTS_MAX
             for _ in range(2 * SOCKET_EVENTS_MAX):
-                peer.is_paused = False  # a reader that had all of it in its buffer
                 peer.post(f"say {number}")
         await app.clock.advance(60)
         kinds = [entry[0] for entry in Chat.heard]

@@ -12,7 +12,7 @@ import pytest
 
 from stead import Actor, AlarmInfo, Ambiguous, DurabilityLost, Invalid, ManifestError, Request, Service, durable, route
 from stead.clock import sleep
-from stead.testing import SABOTAGES, SEEDS, TestApp, check, current_clock, find, run, sabotaged
+from stead.testing import SABOTAGES, SEEDS, SOCKET_SABOTAGES, TestApp, check, current_clock, find, run, sabotaged
 
 SEED = 5
 
@@ -240,12 +240,12 @@ def test_a_check_that_cannot_fail_is_found_out() -> None:
         find(wrong, 3)
 
 
-@pytest.mark.parametrize("name", SABOTAGES)
+@pytest.mark.parametrize("name", SABOTAGES | SOCKET_SABOTAGES)
 def test_a_planted_bug_goes_with_its_block(name: str) -> None:
     """Inside the block the product function is another one; after it, the right one."""
-    plant = SABOTAGES[name]
+    plant = (SABOTAGES | SOCKET_SABOTAGES)[name]
     right = vars(plant.owner)[plant.attribute]
-    with sabotaged(name):
+    with sabotaged(plant):
         assert vars(plant.owner)[plant.attribute] is not right
     assert vars(plant.owner)[plant.attribute] is right
     assert plant.wrong.__doc__

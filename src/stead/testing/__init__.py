@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
     from stead.testing.peer import Peer
     from stead.testing.sabotage import SABOTAGES, sabotaged
+    from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
     from stead.testing.seeds import SEEDS, check, find
     from stead.testing.socket import TestSocket
 
 __all__ = [
     "SABOTAGES",
     "SEEDS",
+    "SOCKET_SABOTAGES",
     "Disconnected",
     "FaultEngine",
     "HandshakeRefused",
@@ -45,6 +47,7 @@ __all__ = [
 _PLACES = {
     "SABOTAGES": "stead.testing.sabotage",
     "SEEDS": "stead.testing.seeds",
+    "SOCKET_SABOTAGES": "stead.testing.sabotage_sockets",
     "Disconnected": "stead.client",
     "FaultEngine": "stead.testing.faults",
     "HandshakeRefused": "stead.client",

@@ -19,12 +19,16 @@ class Peer:
     """A connection to the actor behind `stub`. Raises what refuses a handshake.
 
     `received` has the messages, as they came; `closing` is the code and the reason with which the actor's side ended it.
+    `read_ahead` is how many messages more the runtime gets after it has paused the connection, as an edge had read them already.
     """
+
+    read_ahead = 0
 
     def __init__(self, app: TestApp, stub: Stub, id: str | None = None, query: str = "", path: str = "/") -> None:
         self.received: list[str | bytes] = []
         self.closing: tuple[int, str] | None = None
         self.is_paused = False
+        self._ahead = 0  # got since it was paused
         self._unsent: deque[str | bytes] = deque()
         self._goodbye: tuple[int, str] | None = None  # behind what is unsent
         self._is_gone = False
@@ -82,10 +86,12 @@ class Peer:
 
     def resume(self) -> None:
         self.is_paused = False
+        self._ahead = 0
         self._flush()
 
     def _flush(self) -> None:
-        while self._unsent and not self.is_paused and not self._is_gone:
+        while self._unsent and not self._is_gone and (not self.is_paused or self._ahead < self.read_ahead):
+            self._ahead += self.is_paused
             self._receiver.message(self._unsent.popleft())
         if self._goodbye is not None and not self._unsent and not self.is_paused:
             self._end(*self._goodbye, None)

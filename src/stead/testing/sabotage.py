@@ -53,11 +53,11 @@ SABOTAGES: dict[str, Plant] = {}
 
 
 @contextmanager
-def sabotaged(name: str) -> Iterator[None]:
-    """Plant the bug `name` of `SABOTAGES` for the length of the block. Raises `Invalid` for an unknown name."""
-    plant = SABOTAGES.get(name)
+def sabotaged(bug: str | Plant) -> Iterator[None]:
+    """Plant a bug, or that of a name in `SABOTAGES`, for the length of the block. Raises `Invalid` for an unknown name."""
+    plant = SABOTAGES.get(bug) if isinstance(bug, str) else bug
     if plant is None:
-        raise Invalid(f"there is no planted bug {name!r}; there are: {', '.join(SABOTAGES)}")
+        raise Invalid(f"there is no planted bug {bug!r}; there are: {', '.join(SABOTAGES)}")
     right = getattr_static(plant.owner, plant.attribute)
     setattr(plant.owner, plant.attribute, plant.wrong(right))
     try:
@@ -66,12 +66,20 @@ def sabotaged(name: str) -> Iterator[None]:
         setattr(plant.owner, plant.attribute, right)
 
 
-def _plant(promise: str, owner: Any, attribute: str) -> Callable[[Wrong], Wrong]:
-    def add(wrong: Wrong) -> Wrong:
-        SABOTAGES[wrong.__name__] = Plant(promise, owner, attribute, wrong)
-        return wrong
+def planting(table: dict[str, Plant]) -> Callable[[str, Any, str], Callable[[Wrong], Wrong]]:
+    """What enters wrong functions into `table`: `@plant("P2", Mailbox, "take")`."""
 
-    return add
+    def plant(promise: str, owner: Any, attribute: str) -> Callable[[Wrong], Wrong]:
+        def add(wrong: Wrong) -> Wrong:
+            table[wrong.__name__] = Plant(promise, owner, attribute, wrong)
+            return wrong
+
+        return add
+
+    return plant
+
+
+_plant = planting(SABOTAGES)
 
 
 # -- P1: one owner ---------------------------------------------------------------------------------------------------------------
