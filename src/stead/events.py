@@ -25,11 +25,31 @@ class TurnRef(msgspec.Struct, frozen=True, gc=False):
 Chain = tuple[TurnRef, ...]
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """Where a signal comes from: its number, which the sender never gives twice. What is below `floor` is settled for good."""
+
+    sender: str
+    number: int
+    floor: int
+
+
 class Call(msgspec.Struct, frozen=True):
-    """A method call. `arguments` is the codec's encoding of `[positional list, keyword dict]`. The reply is the encoded result."""
+    """A method call. `arguments` is the codec's encoding of `[positional list, keyword dict]`. The reply is the encoded result.
+
+    With an `origin` or an `idempotency_key` it takes effect once, however often it comes: a repeat gets the first one's reply.
+    """
 
     method: str
     arguments: bytes
+    chain: Chain = ()
+    origin: Origin | None = None
+    idempotency_key: str | None = None
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """The sender of signals will not repeat those below the origin's floor. The reply is None."""
+
+    origin: Origin
     chain: Chain = ()
 
 
@@ -87,7 +107,7 @@ class SocketClosed(msgspec.Struct, frozen=True):
 
 SocketEvent = SocketOpened | SocketMessage | SocketFailed | SocketClosed
 
-Event = Call | Fetch | AlarmDue | SocketEvent
+Event = Call | Fetch | AlarmDue | Settled | SocketEvent
 
 
 class Frame:

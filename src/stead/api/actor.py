@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from stead.api.context import ActorContext
 from stead.api.http import Request, Response, ResponseLike
@@ -51,6 +51,22 @@ class Actor:
 
     async def alarm(self, alarm: AlarmInfo) -> None:
         """Override to be called when an alarm is due. If it raises it runs again, up to six times, then the alarm is dead."""
+
+    async def signal(self, method: str, /, *positional: Any, **named: Any) -> None:
+        """Of a stub: call a method one-way, with the effect of once. Not to be overridden.
+
+        In a turn the signal commits with the turn's state and is delivered after it, again and again until the target has it; the
+        target runs it once. Outside turns it is a call whose result is dropped. A target that raises seven times over a minute or
+        two leaves it dead: kept, and said in the log.
+        """
+        raise Invalid("signal() is for stubs: self.env.NAME.get(…).signal(method)")
+
+    def with_idempotency_key(self, key: str) -> Self:
+        """Of a stub: the same actor, whose methods run once for a key. Not to be overridden.
+
+        A repeat with the same key within 24 h gets the first one's result, also across a crash. Calls that raise may be repeated.
+        """
+        raise Invalid("with_idempotency_key() is for stubs: self.env.NAME.get(…).with_idempotency_key(key)")
 
     async def connect(self, request: Request, subprotocol: str | None = None) -> Response:
         """Of a stub: the response that hands the socket of a handshake to this actor. Not to be overridden.

@@ -23,8 +23,9 @@ from typing import Any, Protocol, TypeVar
 
 from stead.clock import Clock
 from stead.errors import Aborted, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout
-from stead.events import AlarmDue, Chain, SocketEvent
+from stead.events import AlarmDue, Chain, Event, SocketEvent
 from stead.ids import ActorId, Chance
+from stead.runtime.chores import is_chore
 from stead.runtime.circles import circle
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
@@ -37,7 +38,7 @@ from stead.runtime.mailbox import Mailbox
 from stead.runtime.room import Room, Rooms
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, AlarmFailed, Delivery, Turn
+from stead.runtime.turn import CURRENT, AlarmFailed, Delivery, Reply, Turn
 from stead.storage.contract import Commit, Engine
 
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
@@ -66,6 +67,7 @@ class Home(Protocol):
     deadlines: Deadlines
     turns: int
 
+    def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
 
@@ -92,6 +94,12 @@ class Activation:
 
     @property
     def is_idle(self) -> bool:
+        """Whether it may leave memory."""
+        return self.is_quiet and not self.state.has_signals
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing would be cut off if the node stopped now: signals go on after the next start."""
         return self.mailbox.is_idle and not self.spawned and self.state.gate.is_open
 
     @property
@@ -187,13 +195,12 @@ class Activation:
         if self._instance is None and not self.mailbox.exclusive:  # a reset came after it was taken to run beside others
             self.mailbox.waiting.appendleft(delivery)
             return True
-        event = delivery.event
         try:
             if self._instance is None or self._stale:
                 await self._prepare(delivery)
             turn = self._turn(delivery)
-            if isinstance(event, AlarmFailed):
-                await self._execute(turn, self.state.alarms.fail(turn, event.due, event.error))
+            if is_chore(delivery.event):
+                await self._execute(turn, self.state.do_chore(turn))
                 value: Any = None
             else:
                 assert self._instance is not None
@@ -225,7 +232,7 @@ class Activation:
             await self.state.load()
         if self._stale and self.mailbox.exclusive:
             self._drop_instance()
-        if self._instance is None and not isinstance(delivery.event, AlarmFailed):
+        if self._instance is None and not is_chore(delivery.event):
             await self._construct(delivery)
 
     async def _construct(self, delivery: Delivery) -> None:

@@ -156,7 +156,7 @@ class Dispatcher:
             await sleep(_QUIET_POLL_S)
 
     def _is_quiet(self) -> bool:
-        return self.committer.is_idle and all(activation.is_idle for activation in self.activations.values())
+        return self.committer.is_idle and all(activation.is_quiet for activation in self.activations.values())
 
     def _deliver_alarm(self, actor: ActorId, event: AlarmDue) -> asyncio.Future[None]:
         reply: asyncio.Future[None] = self._loop.create_future()
@@ -167,7 +167,7 @@ class Dispatcher:
 def _is_shared(event: Event, actor_class: ActorClass) -> bool:
     if isinstance(event, Call):
         method = actor_class.methods.get(event.method)
-        return method is not None and method.reads
+        return method is not None and method.reads and event.origin is None and event.idempotency_key is None
     return isinstance(event, Fetch) and actor_class.fetch_reads
 
 

@@ -7,6 +7,7 @@ which depend on the same commit; if that is lost, each socket has its last durab
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from stead.errors import Invalid
@@ -41,6 +42,11 @@ class Effects:
         self._bytes = 0
         self._changes: dict[tuple[Keeper, str], Any] = {}
         self._marks: list[tuple[int, dict[tuple[Keeper, str], Any]]] = [(0, {})] * depth  # one for each open transaction()
+
+    @property
+    def held(self) -> Sequence[Held]:
+        """What leaves with the turn's next commit."""
+        return self._held
 
     @property
     def has_changes(self) -> bool:

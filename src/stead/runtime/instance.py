@@ -58,8 +58,10 @@ class Instance:
     def handle(self, turn: Turn, alarms: ActorAlarms) -> Coroutine[Any, Any, Any]:
         """What runs the turn's event and returns its reply."""
         match turn.delivery.event:
-            case Call() as event:
+            case Call(origin=None, idempotency_key=None) as event:
                 return self.call(event)
+            case Call() as event:
+                return turn.activation.state.receipts.once(turn, event, self.call)
             case Fetch() as event:
                 return self.fetch(event)
             case SocketMessage() | SocketOpened() | SocketClosed() | SocketFailed() as event:
@@ -70,4 +72,4 @@ class Instance:
                 return self.run_alarm(event, turn, alarms)
             case Entry() as event:
                 return self.enter(event, turn)
-        raise AssertionError("a failed run is written down without an instance")
+        raise AssertionError("a chore needs no instance")

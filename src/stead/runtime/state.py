@@ -13,15 +13,19 @@ from typing import Protocol
 
 from stead.clock import Clock
 from stead.errors import Invalid
+from stead.events import AlarmDue, Settled
 from stead.ids import ActorId, Chance
 from stead.runtime.alarms import ActorAlarms
 from stead.runtime.attributes import Attributes
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committed, Committer
 from stead.runtime.gate import Gate
+from stead.runtime.outbox import Door, Leaving, Outbox
+from stead.runtime.receipts import Receipts
 from stead.runtime.sql import ActorSql
 from stead.runtime.storage import ActorStorage
-from stead.runtime.turn import CURRENT, Turn
+from stead.runtime.tasks import Tasks
+from stead.runtime.turn import CURRENT, NOBODY, AlarmFailed, Delivery, SignalsAnswered, Turn
 from stead.storage.contract import Commit, Engine
 from stead.storage.entries import Entries, Layer
 
@@ -29,19 +33,26 @@ ACTOR_BYTES_MAX = 10 * 1024**3
 ACTIVATION_BYTES = 5900  # what an activation weighs beside its entries and its SQL: measured, see docs/limitations.md
 
 
-class Home(Protocol):
+class Home(Door, Protocol):
     """The node's part that an actor's state works with."""
 
     engine: Engine
     clock: Clock
     chance: Chance
     committer: Committer
+    tasks: Tasks
+
+
+class Owner(Committed, Protocol):
+    """The activation, as its state sees it."""
+
+    def accept(self, delivery: Delivery) -> None: ...
 
 
 class ActorState:
     """The durable side of one activation. `owner` hears how its commits ended."""
 
-    def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home, owner: Committed) -> None:
+    def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home, owner: Owner) -> None:
         self.actor = actor
         self._attribute_keys = list(actor_class.attributes.keys.values())
         self._home = home
@@ -54,6 +65,7 @@ class ActorState:
         self.alarms = ActorAlarms(self, home.clock, home.chance, actor_class.handles_alarm)
         self.storage = ActorStorage(self)
         self.sql = ActorSql(self, home.clock)
+        self._outbox: Outbox | None = None  # made when the first signal is sent
 
     # -- coming and going ----------------------------------------------------------------------------------------------------------
 
@@ -65,6 +77,22 @@ class ActorState:
     def entries(self) -> Entries:
         assert self._entries is not None, "the actor is not loaded"
         return self._entries
+
+    @property
+    def outbox(self) -> Outbox:
+        if self._outbox is None:
+            home = self._home
+            self._outbox = Outbox(self, home, home.clock, home.chance, home.tasks)
+        return self._outbox
+
+    @property
+    def has_signals(self) -> bool:
+        """Whether signals are under way that nobody has answered."""
+        return self._outbox is not None and not self._outbox.is_idle
+
+    @property
+    def receipts(self) -> Receipts:
+        return Receipts(self.entries, self._home.clock)
 
     async def load(self) -> None:
         """Claim the actor and read it."""
@@ -84,6 +112,7 @@ class ActorState:
         self._entries = None
         self.attributes = None
         self.gate = Gate(0)
+        self._outbox = None
         self.sql.close()
 
     def settle(self, commit: Commit) -> bool:
@@ -120,9 +149,14 @@ class ActorState:
             await self.entries.learn(unlearned)
         layer = turn.layers[0]
         held_back = Layer() if ends else turn.hold_back()
+        signals = [] if turn.effects is None else [held for held in turn.effects.held if isinstance(held, Leaving)]
+        if signals:
+            self.outbox.enclose(signals, layer, self.gate.submitted + 1)
         if layer:
             self._submit(layer)
             turn.saved, turn.sql_sealed = True, False
+        if signals:
+            self.outbox.submitted(signals)
         turn.layers = [held_back]
         if turn.effects is not None:
             self.let_out(turn)
@@ -175,6 +209,22 @@ class ActorState:
 
     async def stored_attributes(self, layers: Iterable[Layer] = ()) -> dict[bytes, bytes]:
         return await self.entries.get_many(self._attribute_keys, tuple(layers))
+
+    # -- chores: events that need no instance --------------------------------------------------------------------------------------
+
+    async def do_chore(self, turn: Turn) -> None:
+        match turn.delivery.event:
+            case AlarmFailed(due=due, error=error):
+                await self.alarms.fail(turn, due, error)
+            case AlarmDue():
+                await self.outbox.wake(turn)
+            case SignalsAnswered():
+                self.outbox.write_down(turn)
+            case Settled(origin=origin):
+                await self.receipts.settle(turn, origin)
+
+    def settle_signals(self) -> None:
+        self._owner.accept(Delivery(SignalsAnswered(), NOBODY))
 
     # -- what the user's code asks -------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from stead.ids import ActorId, Chance, named_id, parse_id, unique_id
 from stead.runtime.classes import ActorClass
 from stead.runtime.handshake import check_handshake, offered_subprotocols
 from stead.runtime.methods import Method, did_you_mean
+from stead.runtime.outbox import Leaving, Signal
+from stead.runtime.receipts import check_idempotency_key
 from stead.runtime.responses import collect
 from stead.runtime.turn import CURRENT, Turn
 from stead.storage.contract import ActorRow
@@ -71,12 +73,13 @@ class Outgoing:
 class Stub:
     """An actor as others see it: `fetch`, `connect`, and in the subclass that `stub_class` makes, its public async methods."""
 
-    __slots__ = ("_door", "id")
+    __slots__ = ("_door", "_idempotency_key", "id")
     _class: ClassVar[ActorClass]
 
-    def __init__(self, actor: ActorId, door: Door) -> None:
+    def __init__(self, actor: ActorId, door: Door, idempotency_key: str | None = None) -> None:
         self.id = actor
         self._door = door
+        self._idempotency_key = idempotency_key
 
     @property
     def name(self) -> str | None:
@@ -91,6 +94,25 @@ class Stub:
         turn = await leaving()
         self._send(fetch_event(request, () if turn is None else turn.chain), reply, turn)
         return await reply
+
+    def with_idempotency_key(self, key: str) -> Stub:
+        """The same actor, whose methods run once for the key: a repeat within 24 h gets the first one's result."""
+        return type(self)(self.id, self._door, check_idempotency_key(key))
+
+    async def signal(self, method: str, /, *positional: Any, **named: Any) -> None:
+        """Call a method one-way. In a turn it commits with the turn, is delivered after it, and takes effect once."""
+        found = self._class.methods.get(method)
+        if found is None:
+            raise unknown_method(self._class.cls.__name__, method, self._class.methods)
+        turn = CURRENT.get()
+        if turn is None:
+            await getattr(self, method)(*positional, **named)
+            return
+        arguments = found.encode(positional, named)
+        turn = await turn.activation.state.writable("a signal")
+        outbox = turn.activation.state.outbox
+        await outbox.learn(turn)
+        turn.effect().add(Leaving(outbox, Signal(self.id.text, method, arguments)), len(arguments))
 
     async def connect(self, request: Request, subprotocol: str | None = None) -> Response:
         """The response to a handshake that hands its socket to the actor."""
@@ -124,10 +146,10 @@ def _caller(method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         turn = CURRENT.get()
         if turn is None:
-            self._door.forward(self.id, Call(name, arguments), reply, None)
+            self._door.forward(self.id, Call(name, arguments, (), None, self._idempotency_key), reply, None)
         else:
             await leaving()
-            self._send(Call(name, arguments, turn.chain), reply, turn)
+            self._send(Call(name, arguments, turn.chain, None, self._idempotency_key), reply, turn)
         return result(await reply)
 
     call.__name__, call.__qualname__ = name, method.where
@@ -219,9 +241,13 @@ def _missing(where: str, name: str, known: Mapping[str, Method]) -> Callable[...
         raise AttributeError(name)
 
     async def call(*positional: Any, **named: Any) -> Any:  # noqa: RUF029 - stands for an async method
-        raise Invalid(f"{where} has no callable method {name!r}{did_you_mean(name, known)}; public async methods are callable")
+        raise unknown_method(where, name, known)
 
     return call
+
+
+def unknown_method(where: str, name: str, known: Mapping[str, Method]) -> Invalid:
+    return Invalid(f"{where} has no callable method {name!r}{did_you_mean(name, known)}; public async methods are callable")
 
 
 async def leaving() -> Turn | None:

@@ -41,6 +41,15 @@ class AlarmFailed:
         self.due, self.error = due, error
 
 
+class SignalsAnswered:
+    """The event that writes down what the targets of an actor's signals have answered."""
+
+    __slots__ = ("chain",)
+
+    def __init__(self) -> None:
+        self.chain: Chain = ()
+
+
 class Reply(Protocol):
     """Who hears how an event ended: a future, or the receipt of a socket's event."""
 
@@ -49,12 +58,28 @@ class Reply(Protocol):
     def set_exception(self, error: Any, /) -> None: ...
 
 
+class _Nobody:
+    """Who waits for the reply to an event of our own."""
+
+    def done(self) -> bool:
+        return True
+
+    def set_result(self, value: Any, /) -> None:
+        raise AssertionError("nobody waits")
+
+    def set_exception(self, error: Any, /) -> None:
+        raise AssertionError("nobody waits")
+
+
+NOBODY = _Nobody()
+
+
 class Delivery:
     """An event on its way through a mailbox, and who waits for its reply."""
 
     __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at", "waiting_in")
 
-    def __init__(self, event: Event | Entry | AlarmFailed, reply: Reply, shared: bool = False) -> None:
+    def __init__(self, event: Event | Entry | AlarmFailed | SignalsAnswered, reply: Reply, shared: bool = False) -> None:
         self.event = event
         self.reply = reply
         self.shared = shared  # may run beside others that are

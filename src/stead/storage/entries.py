@@ -4,7 +4,8 @@ A small actor is held whole, so reads never leave memory. A larger one is read b
 yet is pinned there, because the engine does not know it.
 
 Keys begin with a byte that says whose they are, so the parts of an actor cannot touch each other:
-`k` user keys, `a` durable attributes, `t` alarms, `p` SQL pages, `n` the number of SQL pages.
+`k` user keys, `a` durable attributes, `t` alarms, `p` SQL pages, `n` the number of SQL pages, `o` signals to be delivered, `d`
+signals that arrived, `i` results by idempotency key, `j` when those may be forgotten.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from stead.ids import ActorId
 from stead.storage.contract import LOAD_BYTES_MAX, Claim, Engine
 
 USER, ATTRIBUTE, ALARM, PAGE, PAGE_COUNT = b"k", b"a", b"t", b"p", b"n"
+OUTBOX, SEEN, RESULT, EXPIRY = b"o", b"d", b"i", b"j"
 
 WHOLE_BYTES_MAX = 4 * LOAD_BYTES_MAX  # a resident actor that grows past this is read by key from then on
 CACHE_BYTES_MAX = LOAD_BYTES_MAX  # of an actor that is read by key
@@ -37,7 +39,7 @@ class Layer:
         self.erased = False
 
     def __bool__(self) -> bool:
-        return bool(self.writes) or self.erased
+        return bool(self.writes) or self.erased or bool(self.alarms)
 
     def erase(self) -> None:
         self.writes.clear()

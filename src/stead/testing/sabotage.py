@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getattr_static
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from stead import codec
 from stead.errors import Invalid
-from stead.events import AlarmDue
+from stead.events import AlarmDue, Call, Origin
 from stead.ids import ActorId
 from stead.runtime import alarms, stubs
 from stead.runtime.activation import Activation
@@ -26,13 +26,15 @@ from stead.runtime.commits import Committer
 from stead.runtime.gate import Gate
 from stead.runtime.mailbox import Mailbox
 from stead.runtime.methods import Parameter
+from stead.runtime.outbox import Outbox
+from stead.runtime.receipts import Receipts
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.sql import ActorSql
 from stead.runtime.state import ActorState
 from stead.runtime.stubs import Outgoing
 from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import BATCH_COMMITS_MAX, Claim, Commit
-from stead.storage.entries import Layer
+from stead.storage.entries import SEEN, Layer
 from stead.storage.memory import MemoryEngine, MemoryStore
 
 Wrong = Callable[[Any], Any]
@@ -383,6 +385,67 @@ def changes_in_place_unnoticed(right: Any) -> Any:
         return [(name, codec.encode(self._values[name])) for name, seen in self._seen.items() if self._values[name] is not seen]
 
     return changed
+
+
+# -- P8: signals -----------------------------------------------------------------------------------------------------------------
+
+
+@_plant("P8", Receipts, "_once_by_number")
+def signals_without_receipt(right: Any) -> Any:
+    """A signal that comes again runs again."""
+
+    async def once(self: Receipts, turn: Turn, event: Call, origin: Origin, run: Any) -> bytes:
+        return cast(bytes, await run(event))
+
+    return once
+
+
+@_plant("P8", Receipts, "_once_by_number")
+def receipt_before_the_turn(right: Any) -> Any:
+    """The receipt is committed on its own, before what it is for."""
+
+    async def once(self: Receipts, turn: Turn, event: Call, origin: Origin, run: Any) -> bytes:
+        async def nothing(event: Call) -> bytes:  # noqa: RUF029 - stands for a method
+            return b""
+
+        known = await self._seen(turn, SEEN + origin.sender.encode())
+        if known is not None and (origin.number < known.floor or origin.number in known.numbers):
+            return codec.encode(None)
+        await right(self, turn, event, origin, nothing)
+        await turn.activation.state.seal(turn)
+        return cast(bytes, await run(event))
+
+    return once
+
+
+@_plant("P8", Outbox, "learn")
+def signals_of_an_earlier_life_forgotten(right: Any) -> Any:
+    """What a crash left in the outbox stays there."""
+
+    async def learn(self: Outbox, turn: Turn) -> None:  # noqa: RUF029 - stands for one
+        self._is_complete = True
+
+    return learn
+
+
+@_plant("P8", Outbox, "enclose")
+def signals_in_memory_only(right: Any) -> Any:
+    """Signals are not part of the commit."""
+
+    def enclose(self: Outbox, signals: Any, layer: Layer, seq: int) -> None:
+        right(self, signals, Layer(), seq)
+
+    return enclose
+
+
+@_plant("P8", Receipts, "_once_by_key")
+def results_not_kept(right: Any) -> Any:
+    """A repeat with the same idempotency key runs again."""
+
+    async def once(self: Receipts, turn: Turn, event: Call, key: str, run: Any) -> bytes:
+        return cast(bytes, await run(event))
+
+    return once
 
 
 # -- P9: isolated ----------------------------------------------------------------------------------------------------------------

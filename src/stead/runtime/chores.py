@@ -1,0 +1,13 @@
+"""Events that concern an actor's state alone. They need no instance, so a class that cannot start does not hold them up."""
+
+from __future__ import annotations
+
+from stead.events import AlarmDue, Event, Settled
+from stead.runtime.turn import AlarmFailed, Entry, SignalsAnswered
+
+WAKE_ALARM = "\0outbox"  # no name that a user can give: it wakes an actor that may have signals to send again
+_CHORES = (AlarmFailed, SignalsAnswered, Settled)
+
+
+def is_chore(event: Event | Entry | AlarmFailed | SignalsAnswered) -> bool:
+    return isinstance(event, _CHORES) or (isinstance(event, AlarmDue) and event.name == WAKE_ALARM)

@@ -1,0 +1,117 @@
+"""P8: a signal takes effect exactly once, and a repeated call with an idempotency key has one effect."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stead import Actor, SteadError, durable, reads
+from stead.clock import sleep
+from stead.ids import Chance
+from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.harness import Refused
+
+OPERATIONS = 14
+SETTLED_S = 300.0  # of virtual time: more than the retries of a target that refuses take
+
+
+class Account(Actor):
+    """Money that moves by signals: what left one account and has not reached the other is under way."""
+
+    balance: int = durable(0)
+    moves: int = durable(0)
+
+    async def give(self, other: str, amount: int) -> int:
+        self.balance -= amount
+        self.moves += 1
+        await self.env.ACCOUNT.get(other).signal("take", amount)
+        return self.moves
+
+    async def take(self, amount: int) -> None:
+        if self.env.now().second % 4 == 0:
+            raise Refused("not in this second")
+        self.balance += amount
+
+    async def charge(self, amount: int) -> int:
+        self.balance -= amount
+        return self.balance
+
+    @reads
+    async def state(self) -> tuple[int, int]:
+        return self.balance, self.moves
+
+
+NAMES = ("a", "b", "c")
+
+
+async def move_money(seed: int) -> None:
+    """Moves between three accounts while the process dies and disks fail: in the end nothing was lost or made, and every move that
+    was acknowledged has happened."""
+    chance = Chance(seed)
+    acknowledged = dict.fromkeys(NAMES, 0)
+    async with TestApp.of(actors={"account": Account}, world=World(commit_s=chance.fraction()), seed=seed) as app:
+
+        async def move() -> None:
+            source = NAMES[chance.below(3)]
+            try:
+                await app.env.ACCOUNT.get(source).give(NAMES[chance.below(3)], chance.below(9) + 1)
+            except SteadError:
+                return
+            acknowledged[source] += 1
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(OPERATIONS):
+                match chance.below(6):
+                    case 0:
+                        await sleep(chance.fraction() * 3)
+                    case 1 if chance.below(2):
+                        await app.crash()
+                    case 2 if chance.below(2):
+                        app.fail_next_commit()
+                    case 3:
+                        await sleep(15)  # out of memory, too
+                    case _:
+                        group.create_task(move())
+        await sleep(SETTLED_S)
+        states = {name: await app.env.ACCOUNT.get(name).state() for name in NAMES}
+        assert sum(balance for balance, _ in states.values()) == 0, states
+        assert all(states[name][1] >= count for name, count in acknowledged.items()), (states, acknowledged)
+
+
+async def charge_once(seed: int) -> None:
+    """A client that repeats a charge with its key until it is answered, over crashes, is charged once for each key."""
+    chance = Chance(seed)
+    async with TestApp.of(actors={"account": Account}, world=World(commit_s=chance.fraction()), seed=seed) as app:
+
+        async def charge(key: str) -> None:
+            answers = set()
+            for _ in range(2):
+                while True:
+                    try:
+                        answers.add(await app.env.ACCOUNT.get("a").with_idempotency_key(key).charge(1))
+                        break
+                    except SteadError:
+                        await sleep(chance.fraction())
+            assert len(answers) == 1
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(5):
+                group.create_task(charge(f"k{number}"))
+            for _ in range(chance.below(4)):
+                await sleep(chance.fraction() * 2)
+                await app.crash()
+        assert (await app.env.ACCOUNT.get("a").state())[0] == -5
+
+
+@pytest.mark.parametrize("scenario", [move_money, charge_once])
+def test_effects_happen_exactly_once(scenario: object) -> None:
+    """Over many seeds."""
+    check(scenario)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", [name for name, plant in SABOTAGES.items() if plant.promise == "P8"])
+def test_planted_bugs_are_found(name: str) -> None:
+    """Each bug of P8 makes one of the scenarios fail."""
+    with sabotaged(name):
+        find(charge_once if name == "results_not_kept" else move_money)
