@@ -31,7 +31,7 @@ class Peer:
         self._ahead = 0  # got since it was paused
         self._unsent: deque[str | bytes] = deque()
         self._goodbye: tuple[int, str] | None = None  # behind what is unsent
-        self._is_gone = False
+        self.is_gone = False
         if id is not None:
             query = f"_pk={quote(id, safe='')}" + (f"&{query}" if query else "")
         scope: dict[str, Any] = {
@@ -74,11 +74,11 @@ class Peer:
     # -- the wire ------------------------------------------------------------------------------------------------------------------
 
     def send(self, frame: Frame) -> None:
-        if not self._is_gone and self.closing is None:
+        if not self.is_gone and self.closing is None:
             self.received.append(frame.message)
 
     def close(self, code: int, reason: str) -> None:
-        if not self._is_gone and self.closing is None:
+        if not self.is_gone and self.closing is None:
             self.closing = (code, reason)
 
     def pause(self) -> None:
@@ -90,13 +90,13 @@ class Peer:
         self._flush()
 
     def _flush(self) -> None:
-        while self._unsent and not self._is_gone and (not self.is_paused or self._ahead < self.read_ahead):
+        while self._unsent and not self.is_gone and (not self.is_paused or self._ahead < self.read_ahead):
             self._ahead += self.is_paused
             self._receiver.message(self._unsent.popleft())
         if self._goodbye is not None and not self._unsent and not self.is_paused:
             self._end(*self._goodbye, None)
 
     def _end(self, code: int, reason: str, error: Exception | None) -> None:
-        if not self._is_gone:
-            self._is_gone = True
+        if not self.is_gone:
+            self.is_gone = True
             self._receiver.closed(code, reason, error)
