@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from stead.admin import ServerAddress, write_address
 from stead.cli import app
-from stead.cli.child import Job, decode_job
+from stead.cli.child import Job, addresses_table, decode_job
 from stead.cli.dev import SavedFiles
 from stead.cli.new import Template
 from stead.clock import SystemClock
@@ -82,6 +82,15 @@ def test_check_shows_what_an_application_consists_of(place: Path) -> None:
         ("box", "app:Box", True),
         ("jobs", "", False),
     ]
+
+
+def test_the_rooms_of_a_public_actor_have_an_address(place: Path) -> None:
+    """`check` says the path, `dev` where to reach it; private actors have none."""
+    assert "/parties" not in stead("check", place).output
+    (place / "stead.manifest").write_text(MANIFEST.replace('"box" {}', '"box" { visibility = "public" }'))
+    assert "/parties/box/:room" in stead("check", place).output
+    table = addresses_table(load_application(place), Settings(), "http://127.0.0.1:8700")
+    assert "http://127.0.0.1:8700/parties/box/:room" in list(table.columns[3].cells)
 
 
 def test_check_prints_every_error_with_its_place(place: Path) -> None:

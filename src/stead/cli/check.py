@@ -11,7 +11,7 @@ from stead.cli.console import new_table, out, print_json, print_table
 from stead.cli.options import Json, Place
 from stead.errors import ManifestError, SteadError
 from stead.manifest import ManifestErrors, Reachable, Unit
-from stead.node import LoadedApplication, load_application
+from stead.node import LoadedApplication, load_application, public_actors
 
 
 def check(place: Place = Path(), json: Json = False) -> None:
@@ -34,13 +34,18 @@ def check(place: Place = Path(), json: Json = False) -> None:
 
 
 def units_table(application: LoadedApplication) -> Table:
-    """Every unit, what stands behind it, and whether this release runs it."""
+    """Every unit, what stands behind it, where its rooms are, and whether this release runs it."""
     table = new_table("kind", "unit", "binding", "class", "", title=f"application {application.manifest.name}")
     waiting = application.manifest.not_running_yet()
     for unit in application.manifest.units:
-        state = "not running yet" if unit in waiting else ""
+        state = "not running yet" if unit in waiting else room_path(unit, application)
         table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), state)
     return table
+
+
+def room_path(unit: Unit, application: LoadedApplication) -> str:
+    """Where the rooms of a unit are, on every host; empty if it is no public actor."""
+    return f"/parties/{unit.name}/:room" if unit.kind == "actor" and unit.name in public_actors(application) else ""
 
 
 def class_label(unit: Unit, application: LoadedApplication) -> str:

@@ -1,7 +1,7 @@
 """The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
 
 from stead.node.application import LoadedApplication, load_application, manifest_path
-from stead.node.node import Node, Operating, directory
+from stead.node.node import Node, Operating, directory, public_actors
 from stead.node.settings import MIB, Settings
 from stead.node.traces import LoadFailed, describe
 
@@ -16,4 +16,5 @@ __all__ = [
     "directory",
     "load_application",
     "manifest_path",
+    "public_actors",
 ]
