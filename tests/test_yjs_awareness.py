@@ -61,7 +61,7 @@ def test_who_comes_back_before_it_was_missed_stays() -> None:
     """A client that says the same over a new connection belongs to that: the old one's end does not remove it."""
     room: Awareness[str] = Awareness()
     room.apply("old", [Client(1, 5, b"{}")])
-    assert room.apply("new", [Client(1, 5, b"{}")]) == ([], [])
+    assert room.apply("new", [Client(1, 5, b"{}")]) == ([], [])  # the first that it says
     assert room.remove("old") == []
     assert room.remove("new") == [Client(1, 6, GONE)]
 
@@ -71,6 +71,7 @@ def test_telling_of_others_does_not_make_them_ones_own() -> None:
     room: Awareness[str] = Awareness()
     room.apply("a", [Client(1, 5, b"{}")])
     room.apply("b", [Client(1, 5, b"{}"), Client(2, 1, b"{}")])
+    room.apply("b", [Client(1, 5, b"{}")])
     assert room.remove("b") == [Client(2, 2, GONE)]
 
 
@@ -130,6 +131,10 @@ class Member:
                 self.known[client.client] = client
         return must_speak
 
+    def lose_connection(self) -> None:
+        """Nobody else is here any more, and their clocks are not forgotten."""
+        self.known = {client: known._replace(state=GONE) for client, known in self.known.items()}
+
     def sees(self) -> set[int]:
         return {client.client for client in self.known.values() if not client.is_gone}
 
@@ -140,13 +145,17 @@ def test_everyone_sees_who_is_here(steps: list[tuple[str, int]]) -> None:
     their state, everyone sees everyone who is here, and nobody else."""
     room: Awareness[tuple[int, int]] = Awareness()
     members = [Member(number, clock=1) for number in range(4)]
-    connections = {(member.number, 0): member for member in members}  # a member may have an old one that is half open
+    connections: dict[tuple[int, int], Member] = {}  # a member may have an old one that is half open
     newest = dict.fromkeys(range(4), 0)
 
     def tell(clients: list[Client]) -> None:
         for connection, member in list(connections.items()):
-            if newest[member.number] == connection[1] and member.hear(clients):
-                say(connection)
+            if newest[member.number] == connection[1]:
+                must_speak = member.hear(clients)
+                others = [client for client in clients if client.client != member.number]
+                assert not room.apply(connection, others).news  # as `y-websocket`: it says again what it hears
+                if must_speak:
+                    say(connection)
 
     def say(connection: tuple[int, int]) -> None:
         news, corrections = room.apply(connection, [connections[connection].announce()])
@@ -155,25 +164,34 @@ def test_everyone_sees_who_is_here(steps: list[tuple[str, int]]) -> None:
         if corrections and connections[connection].hear(corrections):
             say(connection)
 
+    def connect(member: Member) -> None:
+        connection = member.number, newest[member.number]
+        connections[connection] = member
+        say(connection)  # the first word of a connection is of its own client
+        if member.hear(room.states()):
+            say(connection)
+
     def renew(member: Member) -> None:
         connection = member.number, newest[member.number]
         if connection in connections:
             member.clock += 1
             say(connection)
 
+    for member in members:
+        connect(member)
     for step, number in steps:
         member = members[number]
         if step == "renew":
             renew(member)
         elif step == "close":
+            member.lose_connection()
             for connection in [known for known in connections if known[0] == number]:
                 del connections[connection]
                 tell(room.remove(connection))
         elif step == "reconnect":
             newest[number] += 1
-            connections[number, newest[number]] = member
-            member.hear(room.states())
-            say((number, newest[number]))
+            member.lose_connection()
+            connect(member)
         else:
             kept = {connection: room.of(connection) for connection in connections}
             room = Awareness()

@@ -4,6 +4,8 @@ A client's state has a clock, and of two states the later clock counts. A client
 that last spoke for it closes: then the others are told of the state `GONE` with the next clock. The clocks of those who left are
 kept for a while, because a client that comes back with an old one is not heard by the others; told so, it raises it by itself.
 
+`y-websocket` says again what it hears of others: a clock that is known changes nothing, and nobody speaks for another by it.
+
 The states last as long as their connections, so nothing here is stored: a room keeps each connection's with the connection.
 """
 
@@ -62,16 +64,16 @@ class Awareness(Generic[Owner]):
             elif known.state == UNKNOWN:
                 self._enter(self._owners[told.client], told)
                 outcome.news.append(told)
-            elif len(clients) == 1 and not told.is_gone:
-                # A client that speaks of itself alone came back over another connection before the old one was seen to end.
+            elif owner not in self._owned and len(clients) == 1 and not told.is_gone:
+                # What a connection says first is of its own client: it came back before its old one was seen to end.
                 self._enter(owner, known)
         return outcome
 
     def restore(self, owner: Owner, clients: Iterable[Client]) -> None:
-        """Take what `of(owner)` gave, to a room that has forgotten it."""
+        """Take what `of(owner)` gave, to a room that has forgotten it; of two owners of a client the later one counts."""
         for client in clients:
             known = self._here.get(client.client)
-            if known is None or known.clock < client.clock:
+            if known is None or known.clock <= client.clock:
                 self._enter(owner, client)
 
     def remove(self, owner: Owner) -> list[Client]:

@@ -33,10 +33,11 @@ class Peer(msgspec.Struct, array_like=True):
     def keep(self, socket: Socket) -> None:
         socket.attachment = self
 
-    def speak_for(self, clients: Sequence[Client]) -> None:
-        """Remember a connection's clients; of those who say too much only that they are there."""
+    def speak_for(self, clients: Sequence[Client]) -> bool:
+        """Remember a connection's clients; of those who say too much only that they are there. Returns whether that is new."""
         is_short = sum(len(client.state) for client in clients) <= KEPT_BYTES_MAX
-        self.clients = [(client, clock, state if is_short else UNKNOWN) for client, clock, state in clients]
+        before, self.clients = self.clients, [(client, clock, state if is_short else UNKNOWN) for client, clock, state in clients]
+        return self.clients != before
 
     def spoken_for(self) -> list[Client]:
         return [Client(*client) for client in self.clients]

@@ -213,9 +213,9 @@ class YRoom(Actor):
 
     def _on_awareness(self, socket: Socket, peer: Peer, payload: bytes) -> None:
         news, corrections = self._awareness.apply(socket, protocol.read_clients(payload))
-        if news:
-            peer.speak_for(self._awareness.of(socket))
+        if peer.speak_for(self._awareness.of(socket)):
             peer.keep(socket)
+        if news:
             self.broadcast(protocol.awareness(news))
         if corrections:
             socket.send(protocol.awareness(corrections))
