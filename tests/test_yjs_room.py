@@ -359,6 +359,27 @@ async def test_a_state_too_large_to_keep_is_asked_for() -> None:
         assert bob.questions == 0
 
 
+async def test_who_comes_back_before_it_was_missed_stays() -> None:
+    """The old connection is half open, and the room forgets all in between: its end does not remove the client."""
+    ann, bob = Editor("ann"), Editor("bob")
+    async with pages() as app, bob.at(app):
+        old = await app.connect("/parties/page/a")
+        announcement = protocol.awareness([Client(ann.doc.client_id, 1, b"{}")])
+        await old.send(announcement)
+        await until(lambda: ann.doc.client_id in bob.sees())
+        async with app.connect("/parties/page/a") as new:
+            await new.send(announcement)
+            await new.send(protocol.step1(b"\x00"))
+            while await new.receive() != protocol.step2(b"\x00\x00"):
+                pass
+            await app.evict(app.env.PAGE.get("a"))
+            old.drop()
+            bob.renew()
+            await sleep(1)
+            assert bob.clients[ann.doc.client_id].clock == 1
+        await until(lambda: ann.doc.client_id not in bob.sees())
+
+
 async def test_a_socket_that_closes_while_nobody_is_in_memory_takes_its_presence_along() -> None:
     """The room wakes for the close, and still knows whom that connection spoke for."""
     ann, bob = Editor("ann"), Editor("bob")

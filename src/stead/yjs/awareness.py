@@ -70,10 +70,10 @@ class Awareness(Generic[Owner]):
         return outcome
 
     def restore(self, owner: Owner, clients: Iterable[Client]) -> None:
-        """Take what `of(owner)` gave, to a room that has forgotten it; of two owners of a client the later one counts."""
+        """Take what `of(owner)` gave, to a room that has forgotten it; of two owners of a client the first one counts."""
         for client in clients:
             known = self._here.get(client.client)
-            if known is None or known.clock <= client.clock:
+            if known is None or known.clock < client.clock:
                 self._enter(owner, client)
 
     def remove(self, owner: Owner) -> list[Client]:

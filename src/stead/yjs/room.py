@@ -134,7 +134,7 @@ class YRoom(Actor):
         await self._restore()
         if self._log.updates == 0 and (initial := await self.on_load()) is not None:
             await self._load(initial)
-        for socket in self.sockets():
+        for socket in reversed(self.sockets()):  # a client that came back speaks over its newest connection
             self._peer(socket)
             self._ask(socket)
 
