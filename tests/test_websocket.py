@@ -219,6 +219,7 @@ def test_a_paused_client_waits_and_nothing_overtakes() -> None:
         (close(4999, "käse".encode()), (4999, "käse"), (4999, "käse", None)),
         (frame(Opcode.CLOSE), (1005, ""), (1005, "", None)),
     ],
+    ids=["1000", "4999", "none"],
 )
 def test_a_client_that_closes_is_answered_at_once(sent: bytes, echo: tuple[int, str], end: tuple[Any, ...]) -> None:
     """The close is echoed, the connection ends without a wait, and the receiver hears the client's code once."""

@@ -309,7 +309,9 @@ def masked(frame_: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "data", [frame(BINARY, bytes(100_000)), frame(BINARY, b"x", fin=False) + frame(CONT, b"x", fin=False) * 20_000]
+    "data",
+    [frame(BINARY, bytes(100_000)), frame(BINARY, b"x", fin=False) + frame(CONT, b"x", fin=False) * 20_000],
+    ids=["one frame", "fragments"],
 )
 def test_what_comes_in_bytes_costs_what_it_holds(data: bytes) -> None:
     """A frame that arrives a byte at a time, or a message in fragments of one byte, is no way to fill a server's memory."""

@@ -166,6 +166,7 @@ def test_refusals(server: Server) -> None:
         (b"\x81\x81\0\0\0\0\xff", 1007),
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1002),
     ],
+    ids=["noise", "unmasked", "reserved", "2 GiB", "endless", "not text", "http"],
 )
 def test_garbage_ends_its_connection_only(server: Server, sent: bytes, code: int | None) -> None:
     with enter(server, "garbage") as bystander, raw(server, b"garbage") as connection:
