@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXAMPLE ?= examples/shopping_cart
 PYTEST_FLAGS ?= -n auto --maxprocesses=4
+# What npm installs for the tests: the real clients, and what pages load. Without npm the tests that need it are skipped.
+NPM_LOCKS := $(wildcard examples/*/package-lock.json) tests/clients/package-lock.json
+NPM_INSTALLED := $(if $(shell command -v npm),$(NPM_LOCKS:%/package-lock.json=%/node_modules/.package-lock.json))
 
 .PHONY: help run test check bench format pins clean
 
@@ -14,7 +17,7 @@ help: ## this list
 run: $(VENV)/.run ## serve an example (EXAMPLE=examples/counter for another one)
 	$(BIN)/stead dev $(EXAMPLE)
 
-test: check ## everything CI runs: check, then the tests
+test: check $(NPM_INSTALLED) ## everything CI runs: check, then the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts
@@ -40,7 +43,7 @@ pins: $(VENV)/.dev $(VENV)/.bench ## write the versions in .venv to constraints.
 	@mv $(VENV)/pins constraints.txt
 
 clean: ## remove .venv and what the tools left behind
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf $(VENV) $(NPM_LOCKS:%/package-lock.json=%/node_modules) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
 
 # A stamp is newer than what it was made from, so a second run installs nothing.
 $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
@@ -54,6 +57,10 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[bench]'
 	@touch $@ $(VENV)/.run
+
+%/node_modules/.package-lock.json: %/package-lock.json
+	cd $* && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # A name on the PATH proves nothing (pyenv puts shims there), so each candidate has to run.
 $(VENV)/.made:

@@ -21,7 +21,7 @@ Raises `HandshakeRefused`, or `OSError` (`TimeoutError` is one) where there was 
 
 
 class HandshakeRefused(SteadError):
-    """The server answered the handshake with a response; `status`, `headers` and `body` are its own."""
+    """The server answered the handshake with a response; `status_code`, `headers` and `body` are its own."""
 
     def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         said = body[:BODY_BYTES_SHOWN].decode(errors="replace")
