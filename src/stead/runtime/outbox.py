@@ -87,6 +87,10 @@ class Outbox:
     def is_idle(self) -> bool:
         return not self._unsettled
 
+    def close(self) -> None:
+        """Send nothing again: another outbox will, and what its target may forget must not come once more from this one."""
+        self._unsettled.clear()
+
     def enclose(self, signals: Sequence[Leaving], layer: Layer, seq: int) -> None:
         """Make signals part of what the commit `seq` will write. Raises `Overloaded` when too many wait."""
         if len(self._unsettled) + len(signals) > UNSETTLED_MAX:

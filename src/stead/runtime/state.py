@@ -112,7 +112,9 @@ class ActorState:
         self._entries = None
         self.attributes = None
         self.gate = Gate(0)
-        self._outbox = None
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
         self.sql.close()
 
     def settle(self, commit: Commit) -> bool:
