@@ -1,6 +1,9 @@
 """Group commit: the turns of many actors share one flush.
 
 While the engine makes one batch durable the next one collects, so a lone write waits for nobody and a busy node makes few flushes.
+Where a batch was shared the next one begins a round of the loop later: the answers go out before the writer competes with them for
+the interpreter, and what that round brings shares the flush.
+
 The engine refuses single commits whose owner was fenced; if it fails as a whole, nothing of the batch was applied.
 """
 
@@ -9,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
+from stead.clock import sleep
 from stead.errors import DurabilityLost
 from stead.runtime.tasks import Tasks
 from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Engine
@@ -29,6 +33,7 @@ class Committer:
         self._tasks = tasks
         self._queue: deque[tuple[Commit, Committed]] = deque()
         self._running = False
+        self._was_shared = False
         self.commits = 0
         self.flushes = 0
 
@@ -45,12 +50,15 @@ class Committer:
     async def _flush(self) -> None:
         try:
             while self._queue:
+                if self._was_shared:
+                    await sleep(0)
                 await self._flush_batch()
         finally:
             self._running = False
 
     async def _flush_batch(self) -> None:
         batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_COMMITS_MAX))]
+        self._was_shared = len(batch) > 1
         try:
             applied = await self._engine.commit([commit for commit, _ in batch])
         except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
