@@ -19,7 +19,7 @@ import stead
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "stead"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-FACADES = {"stead", "stead.client", "stead.rooms", "stead.testing", "stead.testing.conformance"}  # what users import
+FACADES = {"stead", "stead.client", "stead.rooms", "stead.testing", "stead.testing.conformance", "stead.yjs"}  # what users import
 
 
 def contracts_of(source: Path) -> tuple[bool, str]:

@@ -198,6 +198,9 @@ def test_a_marker_is_checked(text: str) -> None:
 
 
 def test_stead_does_not_need_pycrdt() -> None:
-    """pycrdt is an extra: importing stead, and its test kit's application, does not import it."""
+    """pycrdt is an extra: importing stead, and its test kit's application, does not import it; stead.yjs says how to get it."""
     code = "import stead, stead.testing.app, sys; sys.exit('pycrdt' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    code = "import sys; sys.modules['pycrdt'] = None; import stead.yjs"
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert result.stderr.endswith("ModuleNotFoundError: stead.yjs needs pycrdt: pip install 'stead[yjs]'\n")

@@ -4,6 +4,12 @@ Needs the extra `stead[yjs]` (pycrdt). The clients of `y-websocket`, `y-partykit
 """
 
 from stead.yjs.protocol import Malformed
-from stead.yjs.room import YRoom
+
+try:
+    from stead.yjs.room import YRoom
+except ModuleNotFoundError as exc:
+    if exc.name != "pycrdt":
+        raise
+    raise ModuleNotFoundError("stead.yjs needs pycrdt: pip install 'stead[yjs]'", name=exc.name) from exc
 
 __all__ = ["Malformed", "YRoom"]
