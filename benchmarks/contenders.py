@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,9 @@ PYTHON = Path(sys.executable)
 STEAD = PYTHON.with_name("stead")
 SERVERS = HERE / "servers"
 WORKERD_CONFIG = SERVERS / "workerd" / "config.capnp"
-HELLO, KV, SQL = "hello", "kv", "sql"
+ROOMS_CONFIG = SERVERS / "workerd" / "rooms.capnp"
+PARTYSERVER = HERE / "node_modules" / "partyserver" / "package.json"
+HELLO, KV, SQL, ROOM = "hello", "kv", "sql", "room"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class Command:
 
 @dataclass(frozen=True)
 class Contender:
-    """`missing` says what to install, "" if nothing; `serves` which kinds of request it knows."""
+    """`missing` says what to install, "" if nothing; `serves` which kinds of request it knows. There may be two of a name, for
+    different kinds."""
 
     name: str
     serves: frozenset[str]
@@ -49,16 +53,22 @@ class Contender:
     version: Callable[[], str]
 
 
-def _stead(place: Place) -> list[Command]:
-    line = [str(STEAD), "serve", str(ROOT / "examples" / "counter"), "--port", str(place.port), "--data", str(place.data / "stead")]
-    return [Command(line, place.port)]
+def _stead(application: Path) -> Callable[[Place], list[Command]]:
+    def commands(place: Place) -> list[Command]:
+        line = [str(STEAD), "serve", str(application), "--port", str(place.port), "--data", str(place.data / "stead")]
+        return [Command(line, place.port)]
+
+    return commands
 
 
-def _workerd(place: Place) -> list[Command]:
-    objects = place.data / "workerd"
-    objects.mkdir(exist_ok=True)
-    line = [str(workerd_binary()), "serve", str(WORKERD_CONFIG), f"--socket-addr=http=127.0.0.1:{place.port}"]
-    return [Command([*line, f"--directory-path=data={objects}"], place.port)]
+def _workerd(config: Path) -> Callable[[Place], list[Command]]:
+    def commands(place: Place) -> list[Command]:
+        objects = place.data / "workerd"
+        objects.mkdir(exist_ok=True)
+        line = [str(workerd_binary()), "serve", str(config), f"--socket-addr=http=127.0.0.1:{place.port}"]
+        return [Command([*line, f"--directory-path=data={objects}"], place.port)]
+
+    return commands
 
 
 def _uvicorn(module: str) -> Callable[[Place], list[Command]]:
@@ -102,6 +112,18 @@ def _workerd_missing() -> str:
     return "" if workerd_binary() else "workerd is not installed: make bench, or benchmarks/prepare.sh (needs npm)"
 
 
+def _partyserver_missing() -> str:
+    return _workerd_missing() or ("" if PARTYSERVER.exists() else "partyserver is not installed: make bench (needs npm)")
+
+
+def _workerd_version() -> str:
+    return _said([str(workerd_binary()), "--version"])
+
+
+def _partyserver_version() -> str:
+    return f"partyserver {json.loads(PARTYSERVER.read_text())['version']}, {_workerd_version()}"
+
+
 def _of(*distributions: str) -> Callable[[], str]:
     return lambda: ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
 
@@ -116,10 +138,12 @@ def _redis_version() -> str:
 
 HELLO_ONLY = frozenset({HELLO})
 CONTENDERS = (
-    Contender("stead", frozenset({HELLO, KV, SQL}), _stead, lambda: "", _of("stead", "uvicorn", "apsw")),
     Contender(
-        "workerd", frozenset({HELLO, KV, SQL}), _workerd, _workerd_missing, lambda: _said([str(workerd_binary()), "--version"])
+        "stead", frozenset({HELLO, KV, SQL}), _stead(ROOT / "examples" / "counter"), lambda: "", _of("stead", "uvicorn", "apsw")
     ),
+    Contender("stead", frozenset({ROOM}), _stead(SERVERS / "rooms"), lambda: "", _of("stead", "uvicorn", "apsw")),
+    Contender("workerd", frozenset({HELLO, KV, SQL}), _workerd(WORKERD_CONFIG), _workerd_missing, _workerd_version),
+    Contender("partyserver", frozenset({ROOM}), _workerd(ROOMS_CONFIG), _partyserver_missing, _partyserver_version),
     Contender(
         "fastapi-sqlite",
         frozenset({HELLO, KV, SQL}),

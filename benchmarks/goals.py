@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Cell, Summary, flushes_per_request, summaries
 from benchmarks.report import Report
-from benchmarks.workloads import LEFT_OUT
+from benchmarks.rooms import DELIVERIES, DELIVERIES_MANY, RESIDENT_ACTOR
 
 STEAD = "stead"
 FLAT = 0.8  # the slowest point of a growth over its fastest
 FLUSHES_PER_REQUEST_MAX = 0.1
 START_S_MAX = 0.5
+MEMORY_MAX = 0.5  # of the peer's
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ RATIOS = (
     Ratio("W3sql", "", "workerd", 5.0),
     Ratio("W5", "never seen", "workerd", 10.0),
     Ratio("W5", "evicted", "workerd", 10.0),
+    Ratio("W6", DELIVERIES, "partyserver", 1.0),
+    Ratio("W6", DELIVERIES_MANY, "partyserver", 1.0),
 )
 GROWTHS = ("W2, stored actors", "W3, stored actors", "W2, size", "W3, size")
 
@@ -60,8 +63,12 @@ def judge(report: Report) -> list[Verdict]:
     """Every aim, in the order of the workloads."""
     found = summaries(report)
     verdicts = [_judge_ratio(ratio, found) for ratio in RATIOS]
-    verdicts += [_judge_flushes(report), _judge_start(found), *(_judge_growth(growth, found) for growth in GROWTHS)]
-    verdicts += [Verdict(name, "", why, "waits for rooms", None) for name, why in LEFT_OUT.items()]
+    verdicts += [
+        _judge_flushes(report),
+        _judge_start(found),
+        _judge_memory(report),
+        *(_judge_growth(growth, found) for growth in GROWTHS),
+    ]
     return sorted(verdicts, key=lambda verdict: verdict.workload)
 
 
@@ -93,6 +100,15 @@ def _judge_start(found: Mapping[Cell, Summary | None]) -> Verdict:
     if summary is None:
         return Verdict("W5", "process start", aim, "not measured", None)
     return Verdict("W5", "process start", aim, f"{summary.p50_ms / 1000:.2f} s", summary.p50_ms / 1000 <= START_S_MAX)
+
+
+def _judge_memory(report: Report) -> Verdict:
+    aim = f"≤ {MEMORY_MAX:g} × partyserver's memory"
+    each = {footprint.contender: footprint.bytes_each for footprint in report.footprints if footprint.item == RESIDENT_ACTOR}
+    stead, peer = each.get(STEAD), each.get("partyserver")
+    if stead is None or peer is None:
+        return Verdict("W6", RESIDENT_ACTOR, aim, "not measured", None)
+    return Verdict("W6", RESIDENT_ACTOR, aim, f"{stead / 1024:.1f} KiB, {peer / 1024:.1f} KiB", stead <= MEMORY_MAX * peer)
 
 
 def _judge_growth(growth: str, found: Mapping[Cell, Summary | None]) -> Verdict:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import subprocess
 import time
 from pathlib import Path
 
 from benchmarks.client import exchange
-from benchmarks.contenders import HELLO_ONLY, SERVERS, Command, Contender
+from benchmarks.compiling import compile_c
+from benchmarks.contenders import HELLO, ROOM, SERVERS, Command, Contender
 from benchmarks.load import Load, run_load
 from benchmarks.report import Limits
+from benchmarks.rooms import SOCKETS
 from benchmarks.server import Server
+from benchmarks.sockets import SocketLoad
 
 PAGE = b"\xa5" * 4096  # the least that a commit writes
 LOG_PAGES = 1000  # SQLite's log begins anew after as many
@@ -25,16 +26,15 @@ def measure_limits(data: Path, seconds: int) -> Limits:
     data.mkdir(parents=True, exist_ok=True)
     appends = measure_flushes(data / "flushed", seconds, pages_max=None)
     rewrites = measure_flushes(data / "flushed", seconds, pages_max=LOG_PAGES)
-    binary = _compile_hello(data)
-    if binary is None:
+    hello, room = _smallest(HELLO, "hello.c", data), _smallest(ROOM, "room.c", data)
+    if hello is None or room is None:
         return Limits(appends, rewrites, None, None)
-    hello = Contender(
-        "hello.c", HELLO_ONLY, lambda place: [Command([str(binary), str(place.port)], place.port)], lambda: "", lambda: ""
-    )
     with Server(hello, data) as server:
         sample = run_load(server.port, Load("GET", "/", 0, 64), seconds)
         asked = exchange(server.port, "GET", ["/"] * CLIENT_REQUESTS)
-    return Limits(appends, rewrites, sample.requests / sample.seconds, CLIENT_REQUESTS / asked.seconds)
+    with Server(room, data) as server:
+        heard = SocketLoad(data).run(server.port, "/parties/main/limit", SOCKETS, 16, seconds)
+    return Limits(appends, rewrites, sample.rate, CLIENT_REQUESTS / asked.seconds, heard.rate)
 
 
 def measure_flushes(path: Path, seconds: float, pages_max: int | None) -> float:
@@ -55,11 +55,11 @@ def measure_flushes(path: Path, seconds: float, pages_max: int | None) -> float:
         path.unlink()
 
 
-def _compile_hello(directory: Path) -> Path | None:
-    """The smallest server, None without a C compiler."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
+def _smallest(kind: str, source: str, data: Path) -> Contender | None:
+    """The smallest server of a kind, None without a C compiler."""
+    binary = compile_c(SERVERS / source, data)
+    if binary is None:
         return None
-    binary = directory / "hello"
-    subprocess.run([compiler, "-O2", "-o", str(binary), str(SERVERS / "hello.c")], check=True)
-    return binary
+    return Contender(
+        source, frozenset({kind}), lambda place: [Command([str(binary), str(place.port)], place.port)], lambda: "", lambda: ""
+    )

@@ -42,6 +42,10 @@ class Sample:
     p99_ms: float
     fault: str = ""
 
+    @property
+    def rate(self) -> float:
+        return self.requests / self.seconds
+
 
 def missing_load() -> str:
     """What has to be installed before anything can be loaded, "" if nothing."""

@@ -21,6 +21,7 @@ class Usage:
     cpu_s: float
     written_bytes: int
     memory_peak_bytes: int
+    memory_bytes: int  # resident now
 
 
 def usage_of(pids: Iterable[int]) -> Usage:
@@ -30,6 +31,7 @@ def usage_of(pids: Iterable[int]) -> Usage:
         sum(cpu_s((PROC / str(pid) / "stat").read_text()) for pid in family),
         sum(field((PROC / str(pid) / "io").read_text(), "write_bytes") for pid in family),
         sum(1024 * field((PROC / str(pid) / "status").read_text(), "VmHWM") for pid in family),
+        sum(1024 * field((PROC / str(pid) / "status").read_text(), "VmRSS") for pid in family),
     )
 
 

@@ -8,7 +8,7 @@ has() { command -v "$1" >/dev/null; }
 
 if has npm; then
     [ node_modules/.package-lock.json -nt package-lock.json ] ||
-        npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
+        npm install --no-save --omit=peer --ignore-scripts --no-audit --no-fund --loglevel=error
 else
     echo "no npm: workerd will be skipped unless it is installed already" >&2
 fi

@@ -38,6 +38,20 @@ class Proof(msgspec.Struct, frozen=True):
     fault: str = ""
 
 
+class Footprint(msgspec.Struct, frozen=True):
+    """What `count` more of an item took of the server's resident memory, all together."""
+
+    workload: str
+    contender: str
+    item: str
+    count: int
+    grown_bytes: int
+
+    @property
+    def bytes_each(self) -> float:
+        return self.grown_bytes / self.count
+
+
 class Limits(msgspec.Struct, frozen=True):
     """What the machine allows at most, per second. None: could not be measured here."""
 
@@ -45,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True):
     rewrites: float  # the same to a file of fixed length, as a write-ahead log that is used again
     wrk: float | None  # answers that wrk takes from the smallest possible server
     client: float | None  # the same for the client of W5
+    sockets: float | None = None  # deliveries that W6's client hears from the smallest possible room
 
 
 class Report(msgspec.Struct):
@@ -57,6 +72,7 @@ class Report(msgspec.Struct):
     limits: Limits | None = None
     runs: list[Run] = []
     proofs: list[Proof] = []
+    footprints: list[Footprint] = []
     notes: list[str] = []  # what was skipped, and why
 
     def save(self, path: Path) -> None:

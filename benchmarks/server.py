@@ -79,6 +79,11 @@ class Server:
                         os.kill(pid, signal.SIGKILL)
                 process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Of the process that answers."""
+        return self._processes[-1].pid
+
     def usage(self) -> Usage:
         return usage_of(process.pid for process in self._processes)
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.client import exchange
-from benchmarks.contenders import HELLO, KV, Contender
+from benchmarks.contenders import HELLO, KV, ROOM, Contender
 from benchmarks.figures import percentile
 from benchmarks.load import Load, LoadFailed, Sample, run_load
 from benchmarks.report import Proof, Report, Run
+from benchmarks.rooms import RoomSession, RoomSize
 from benchmarks.seeds import Seed, plant
 from benchmarks.server import Server
-from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Steady, Workload
+from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Rooms, Steady, Workload
 
 WARM_UP_S = 1
 PROOF_S = 1
@@ -37,7 +38,7 @@ SIZES = {"1 KiB": KIB, "32 KiB": 32 * KIB, "1 MiB": MIB, "10 MiB": 10 * MIB}
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how much. `stored` are the points of W7."""
+    """How long and how much. `stored` are the points of W7, `residents` and `idle_sockets` what W6 weighs."""
 
     workloads: Sequence[Workload]
     contenders: Sequence[Contender]
@@ -45,18 +46,25 @@ class Plan:
     repeats: int
     firsts: int
     stored: Sequence[int]
+    residents: int
+    idle_sockets: int
 
     def steps(self) -> int:
         """How often `on_step` will be called."""
         return sum(self._steps_of(workload) for workload in self.workloads)
 
     def taking_part(self, workload: Workload) -> list[Contender]:
-        kind = workload.kind if isinstance(workload, Steady) else KV
+        kind = workload.kind if isinstance(workload, Steady) else ROOM if isinstance(workload, Rooms) else KV
         able = [contender for contender in self.contenders if kind in contender.serves]
         return [contender for contender in able if not isinstance(workload, Growth) or contender.name == "stead"]
 
+    def room_size(self) -> RoomSize:
+        return RoomSize(self.seconds, self.repeats, self.idle_sockets, self.residents)
+
     def _steps_of(self, workload: Workload) -> int:
         takers = len(self.taking_part(workload))
+        if isinstance(workload, Rooms):
+            return takers * self.room_size().steps()
         if isinstance(workload, Growth):
             return takers * 2 * self.repeats * (len(self.stored) + len(SIZES))
         return takers * (self.repeats + (isinstance(workload, Steady) and workload.writes))
@@ -79,6 +87,8 @@ class Session:
                 self._run_steady(workload, contenders)
             elif isinstance(workload, Firsts):
                 self._run_firsts(workload, contenders)
+            elif isinstance(workload, Rooms):
+                RoomSession(self._plan.room_size(), self._report, self._fresh, self._on_step).run(workload.name, contenders)
             elif contenders:
                 self._run_growth(workload, contenders[0])
 

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from benchmarks import distances, price
 from benchmarks.figures import Summary, flushes_per_request, summaries
 from benchmarks.goals import STEAD, Verdict, judge, ratio_of
 from benchmarks.report import Report
@@ -16,6 +17,8 @@ from benchmarks.workloads import TITLES
 
 COLUMNS = ("", "requests/s", "spread", "p50 ms", "p99 ms", "CPU", "µs/req", "peak MiB", "bytes/req", "flushes/req", "Stead is")
 VERDICT_COLUMNS = ("", "ahead means", "measured", "ahead")
+MEMORY_COLUMNS = ("", "item", "count", "bytes each", "Stead takes")
+MEMORY_TITLE = "W6: memory"
 MIB = 1024 * 1024
 
 
@@ -65,6 +68,16 @@ def verdict_row(verdict: Verdict) -> Sequence[str]:
     return (name, verdict.aim, verdict.measured, shown)
 
 
+def memory_rows(report: Report) -> list[Sequence[str]]:
+    """What an item costs in memory, and how many times a peer's that is for Stead. Each as long as MEMORY_COLUMNS."""
+    own = {footprint.item: footprint.bytes_each for footprint in report.footprints if footprint.contender == STEAD}
+    rows: list[Sequence[str]] = []
+    for one in sorted(report.footprints, key=lambda footprint: footprint.item):
+        ratio = f"{own[one.item] / one.bytes_each:.2f} ×" if one.contender != STEAD and one.item in own else ""
+        rows.append((one.contender, one.item, f"{one.count:,}", f"{one.bytes_each:,.0f}", ratio))
+    return rows
+
+
 def limit_lines(report: Report) -> list[str]:
     """The physical limits, a sentence each."""
     limits = report.limits
@@ -76,6 +89,8 @@ def limit_lines(report: Report) -> list[str]:
         lines.append(
             f"The load: wrk takes {limits.wrk:,.0f} answers a second from the smallest server, W5's client {limits.client:,.0f}."
         )
+    if limits.sockets is not None:
+        lines.append(f"The sockets: W6's client hears {limits.sockets:,.0f} deliveries a second from the smallest room.")
     return lines
 
 
@@ -89,6 +104,10 @@ def remark_lines(report: Report) -> list[str]:
 def render(report: Report) -> RenderableType:
     """The whole report for a terminal."""
     parts: list[RenderableType] = [_section_table(section) for section in sections(report)]
+    if report.footprints:
+        parts.append(_small_table(MEMORY_TITLE, MEMORY_COLUMNS, memory_rows(report)))
+    parts.append(_small_table(distances.TITLE, distances.COLUMNS, distances.distance_rows(report)))
+    parts.append(_small_table(price.TITLE, price.COLUMNS, price.price_rows(report)))
     verdicts = Table(*VERDICT_COLUMNS, title="Is Stead ahead?", title_justify="left")
     for verdict in judge(report):
         style = {True: "green", False: "bold red", None: "dim"}[verdict.is_reached]
@@ -96,6 +115,15 @@ def render(report: Report) -> RenderableType:
     parts.append(verdicts)
     parts.extend(Text(line) for line in (*limit_lines(report), *remark_lines(report)))
     return Group(*parts)
+
+
+def _small_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _section_table(section: Section) -> Table:
@@ -114,6 +142,10 @@ def markdown(report: Report) -> str:
     lines += ["", *_markdown_table(VERDICT_COLUMNS, [verdict_row(verdict) for verdict in judge(report)]), ""]
     for section in sections(report):
         lines += [f"**{section.title}**", "", *_markdown_table(COLUMNS, section.rows), ""]
+    if report.footprints:
+        lines += [f"**{MEMORY_TITLE}**", "", *_markdown_table(MEMORY_COLUMNS, memory_rows(report)), ""]
+    lines += [f"**{distances.TITLE}**", "", *_markdown_table(distances.COLUMNS, distances.distance_rows(report)), ""]
+    lines += [f"**{price.TITLE}**", "", *_markdown_table(price.COLUMNS, price.price_rows(report)), ""]
     lines += [*(f"* {line}" for line in (*limit_lines(report), *remark_lines(report))), ""]
     lines += [f"* {contender}: {version}" for contender, version in report.versions.items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What is asked: the workloads of the benchmark. W6 (rooms and sockets) joins when Stead has rooms."""
+"""What is asked: the workloads of the benchmark."""
 
 from __future__ import annotations
 
@@ -34,6 +34,14 @@ class Firsts:
 
 
 @dataclass(frozen=True)
+class Rooms:
+    """W6: sockets that hear each other, and the memory of sockets and actors."""
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
 class Growth:
     """W7: W2 and W3 of Stead over more and more, and larger and larger stored actors."""
 
@@ -41,7 +49,7 @@ class Growth:
     title: str
 
 
-Workload = Steady | Firsts | Growth
+Workload = Steady | Firsts | Rooms | Growth
 
 WORKLOADS: tuple[Workload, ...] = (
     Steady("W1", "GET /, stateless, 64 connections", HELLO, Load("GET", "/", 0, CONNECTIONS)),
@@ -51,7 +59,7 @@ WORKLOADS: tuple[Workload, ...] = (
     Steady("W4", "durable POST on one hot id, 64 connections", KV, Load("POST", "/kv/w4-", 1, CONNECTIONS)),
     Steady("W3sql", "durable POST with SQL over 1,000 ids, 64 connections", SQL, Load("POST", "/sql/w3sql-", IDS, CONNECTIONS)),
     Firsts("W5", "first requests: actors never seen, evicted ones; process start to first answer"),
+    Rooms("W6", "rooms: deliveries to 100 sockets, echo, memory of sockets and actors"),
     Growth("W7", "growth of W2 and W3: stored actors, size of an actor"),
 )
 TITLES = {workload.name: workload.title for workload in WORKLOADS}
-LEFT_OUT = {"W6": "rooms: deliveries, echo, memory of sockets and actors"}

@@ -12,18 +12,25 @@ import pytest
 from rich.console import Console
 
 from benchmarks.client import parse_answer
-from benchmarks.contenders import CONTENDERS, HERE, Place
+from benchmarks.contenders import CONTENDERS, HELLO, HERE, Place
+from benchmarks.distances import COLUMNS as DISTANCE_COLUMNS
+from benchmarks.distances import distance_rows
 from benchmarks.figures import percentile, summaries, summarize
+from benchmarks.flames import draw, gather, shorten
 from benchmarks.goals import RATIOS, Verdict, judge
 from benchmarks.load import Load, LoadFailed, Sample, parse_figures
 from benchmarks.measures import TICKS_PER_S, count_flushes, cpu_s, field
 from benchmarks.page import BEGIN, END, PageUnmarked, filled
 from benchmarks.plot import panels
-from benchmarks.report import Limits, Proof, Report, Run
+from benchmarks.price import COLUMNS as PRICE_COLUMNS
+from benchmarks.price import price_rows
+from benchmarks.report import Footprint, Limits, Proof, Report, Run
+from benchmarks.rooms import IDLE_SOCKET, RESIDENT_ACTOR, TALKS
 from benchmarks.seeds import entries_of
 from benchmarks.session import READINGS_MAX, Plan, at_rest, check_counts, sum_counters
-from benchmarks.table import COLUMNS, markdown, remark_lines, render, sections
-from benchmarks.workloads import LEFT_OUT, TITLES, WORKLOADS
+from benchmarks.sockets import parse_deliveries
+from benchmarks.table import COLUMNS, MEMORY_COLUMNS, markdown, memory_rows, remark_lines, render, sections
+from benchmarks.workloads import TITLES, WORKLOADS
 from stead import codec
 from stead.storage.contract import LOAD_BYTES_MAX
 
@@ -49,6 +56,15 @@ def test_figures_of_wrk_are_read() -> None:
     assert "2 never came" in parse_figures(good.replace("broken=0", "broken=2")).fault
     with pytest.raises(LoadFailed, match="no figures"):
         parse_figures("unable to connect")
+
+
+def test_figures_of_sockets_are_read() -> None:
+    """Deliveries are what is counted: a message that a hundred sockets hear is a hundred."""
+    line = "figures messages=10 deliveries=1000 microseconds=2000000 p50=1500 p99=9000\n"
+    assert parse_deliveries(line) == Sample(1000, 2.0, 1.5, 9.0)
+    assert parse_deliveries(line).rate == 500
+    with pytest.raises(LoadFailed, match="no figures"):
+        parse_deliveries("sockets: the server refuses a connection")
 
 
 def test_load_names_its_paths() -> None:
@@ -168,12 +184,67 @@ def test_start_and_growth_aims() -> None:
     assert verdict_of(found, "W7", "flat within 20 %", "W2, size").is_reached is None
 
 
+def test_memory_aim() -> None:
+    """An actor is judged by its bytes over the peer's, and both items are shown; without the peer nothing is claimed."""
+    aim = "≤ 0.5 × partyserver's memory"
+    own = [Footprint("W6", "stead", RESIDENT_ACTOR, 10, 50_000), Footprint("W6", "stead", IDLE_SOCKET, 100, 300_000)]
+    found = report()
+    found.footprints += own
+    assert verdict_of(found, "W6", aim, RESIDENT_ACTOR).is_reached is None
+    found.footprints.append(Footprint("W6", "partyserver", RESIDENT_ACTOR, 10, 100_000))
+    assert verdict_of(found, "W6", aim, RESIDENT_ACTOR).is_reached is True
+    rows = memory_rows(found)
+    assert all(len(row) == len(MEMORY_COLUMNS) for row in rows)
+    assert [row[-2:] for row in rows if row[0] == "partyserver"] == [("10,000", "0.50 ×")]
+    assert "| stead | idle socket | 100 | 3,000 |" in markdown(found)
+    found.footprints[-1] = Footprint("W6", "partyserver", RESIDENT_ACTOR, 10, 99_999)
+    assert verdict_of(found, "W6", aim, RESIDENT_ACTOR).is_reached is False
+
+
+def test_distances_are_shares_of_limits() -> None:
+    """Stead's rate is held against the bare server, the load and the disk of the same report; an unknown limit stays empty."""
+    found = report(run("stead", 500), run("uvicorn", 2000, workload="W1"), proofs=(Proof("W3", "stead", 1000, 100),))
+    assert distance_rows(found) == [("W3", "500", "25 %", "", "50", "")]
+    found.limits = Limits(300.0, 1000.0, 5000.0, None)
+    assert distance_rows(found) == [("W3", "500", "25 %", "10 %", "50", "5 %")]
+    assert all(len(row) == len(DISTANCE_COLUMNS) for row in distance_rows(found))
+
+
+def test_price_is_told_part_by_part() -> None:
+    """Each part's processor time, what it adds to the part before, and how many times the bare thing's that is."""
+    found = report(run("uvicorn", 25_000, workload="W1"), run("stead", 20_000, workload="W1"), run("stead", 10_000, workload="W2"))
+    rows = price_rows(found)
+    assert [row[1:] for row in rows] == [("20", "", "", ""), ("25", "+5", "", ""), ("50", "+25", "", "")]
+    found.runs.append(run("granian", 51_000, workload="W1"))
+    assert price_rows(found)[-1][-2:] == ("11", "4.7 ×")
+    assert all(len(row) == len(PRICE_COLUMNS) for row in price_rows(found))
+
+
+def test_flames_are_drawn_from_samples() -> None:
+    """Frames are as wide as their samples, a waiting thread is left out, and nothing tells of the machine it was drawn on."""
+    above = "<module> (/home/me/.venv/bin/stead:8);Runner.run (/usr/lib/python3.11/asyncio/runners.py:118)"
+    folded = (
+        f"thread (77): MainThread;{above};Gateway.__call__ (/home/me/src/stead/gateway/app.py:70) 30\n"
+        f"thread (77): MainThread;{above};Gateway.__call__ (/home/me/src/stead/gateway/app.py:70);get (/x/app.py:1) 60\n"
+        "thread (78): stead-writer;Writer._run (/home/me/src/stead/storage/sqlite/writer.py:150) 500\n"
+        "thread (78): stead-writer;Writer._run (/home/me/src/stead/storage/sqlite/writer.py:150);write (<string>) 10\n"
+    )
+    root = gather(shorten(folded))
+    assert root.samples == 100
+    assert list(root.called) == ["event loop", "stead-writer"]
+    assert root.called["event loop"].called["Gateway.__call__ (stead/gateway/app.py)"].samples == 90
+    picture = draw(root, "W2 & so on")
+    assert picture.count("<rect") == 1 + 7 and "W2 &amp; so on" in picture
+    assert "Gateway.__call__ (stead/gateway/app.py): 90.0 %" in picture
+    assert "/home/me" not in picture and "script" not in picture
+
+
 def test_every_aim_names_what_is_run() -> None:
-    """Aims, workloads and contenders use the same names, and what is left out says why."""
+    """Aims, workloads and contenders use the same names."""
     assert {ratio.workload for ratio in RATIOS} <= set(TITLES)
     assert {ratio.peer for ratio in RATIOS} <= {contender.name for contender in CONTENDERS}
-    assert {one.workload for one in judge(report())} == set(TITLES) | set(LEFT_OUT)
-    assert not set(LEFT_OUT) & set(TITLES)
+    assert {one.workload for one in judge(report())} == set(TITLES)
+    assert {ratio.variant for ratio in RATIOS if ratio.workload == "W6"} <= {talk.variant for talk in TALKS}
 
 
 def test_table_shows_ratios_and_faults() -> None:
@@ -234,12 +305,15 @@ def test_plan_counts_its_steps() -> None:
     by_name = {workload.name: workload for workload in WORKLOADS}
 
     def steps(name: str) -> int:
-        return Plan([by_name[name]], CONTENDERS, seconds=1, repeats=3, firsts=1, stored=(1, 100)).steps()
+        return Plan(
+            [by_name[name]], CONTENDERS, seconds=1, repeats=3, firsts=1, stored=(1, 100), residents=1, idle_sockets=1
+        ).steps()
 
-    assert steps("W1") == 3 * len(CONTENDERS)
+    assert steps("W1") == 3 * sum(HELLO in contender.serves for contender in CONTENDERS)
     assert steps("W3") == 4 * (3 + 1)
     assert steps("W3sql") == 3 * (3 + 1)
     assert steps("W5") == 4 * 3
+    assert steps("W6") == 2 * (3 * 3 + 2)
     assert steps("W7") == 2 * 3 * (2 + 4)
 
 
