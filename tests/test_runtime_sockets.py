@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import tracemalloc
 from collections.abc import Collection
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -504,6 +506,52 @@ async def test_an_automatic_reply_wakes_nobody() -> None:
             peer.post(message)
             await settle(app)
         assert peer.received[14:] == ["pong", "heard b'ping'", "heard 'ping'"]
+
+
+async def test_sockets_leave_nothing_to_the_garbage_collector() -> None:
+    """Neither their turns nor their ends: a busy room is not stopped to be searched for cycles."""
+    async with chats() as app:
+        ada = Peer(app, app.env.CHAT.get("r"), "ada")
+        await settle(app)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                bob = Peer(app, app.env.CHAT.get("r"), "bob", "tags=red")
+                bob.post("say hi")
+                bob.post("state new")
+                ada.post("say hi")
+                await settle(app)
+                bob.leave()
+                await settle(app)
+            del bob
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = [type(thing).__name__ for thing in gc.garbage if type(thing).__module__.startswith("stead.runtime")]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+    assert left == []
+
+
+async def test_an_idle_socket_is_small() -> None:
+    """It costs what it keeps: its id, its address, its place in the tables."""
+    async with TestApp.of(actors={"deaf": Deaf}) as app:
+        tracemalloc.start()
+        try:
+            peers = [Peer(app, app.env.DEAF.get("d"), str(number)) for number in range(100)]
+            await settle(app)
+            await app.evict(app.env.DEAF.get("d"))
+            before = tracemalloc.get_traced_memory()[0]
+            peers += [Peer(app, app.env.DEAF.get("d"), str(number)) for number in range(100, 1100)]
+            await settle(app)
+            await app.evict(app.env.DEAF.get("d"))
+            gc.collect()
+            each = (tracemalloc.get_traced_memory()[0] - before) / 1000
+        finally:
+            tracemalloc.stop()
+        assert each < 2000, f"{each:.0f} bytes for an idle socket and its peer"
 
 
 # -- the same id twice -------------------------------------------------------------------------------------------------------------

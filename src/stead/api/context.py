@@ -35,8 +35,7 @@ class ActorContext(Protocol):
     def auto_reply(self, request: str | None, reply: str = "") -> None:
         """Answer each text message `request` with `reply` without waking the actor; None ends that.
 
-        It holds for all sockets of the actor, through hibernation, until the process ends: set it in `on_start`. Each text has at
-        most 2,048 characters.
+        It holds for all sockets of the actor, through hibernation: set it in `on_start`. Each text has at most 2,048 characters.
         """
         ...
 

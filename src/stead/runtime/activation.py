@@ -259,7 +259,8 @@ class Activation:
                 await turn.inner_idle
             if turn.reads:
                 self.state.check_read(turn)
-                self.state.let_out(turn)
+                if turn.effects is not None:
+                    self.state.let_out(turn)
             else:
                 await self.state.seal(turn, ends=True)
             return value

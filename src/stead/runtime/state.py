@@ -145,7 +145,8 @@ class ActorState:
         """Make what the turn wrote so far one commit and submit it. Raises `Invalid` for what cannot be stored."""
         if turn.reads:
             self.check_read(turn)
-            self.let_out(turn)
+            if turn.effects is not None:
+                self.let_out(turn)
             return
         while unlearned := self._collect(turn):
             await self.entries.learn(unlearned)
@@ -166,9 +167,9 @@ class ActorState:
     def let_out(self, turn: Turn) -> None:
         """Let what the turn did to sockets leave behind what was submitted."""
         effects, turn.effects = turn.effects, None
-        if effects is not None:
-            effects.seal()
-            self.gate.release(effects)
+        assert effects is not None
+        effects.seal()
+        self.gate.release(effects)
 
     def _collect(self, turn: Turn) -> list[bytes]:
         """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""

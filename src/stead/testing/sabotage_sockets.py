@@ -51,7 +51,8 @@ def effects_not_rolled_back(right: Any) -> Any:
     """What a turn that raises has sent is sent."""
 
     async def roll_back(self: ActorState, turn: Turn) -> bool:
-        self.let_out(turn)
+        if turn.effects is not None:
+            self.let_out(turn)
         rebuilt: bool = await right(self, turn)
         return rebuilt
 
