@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -428,6 +429,8 @@ async def test_a_lost_commit_is_not_echoed_and_is_made_good() -> None:
         b"\x00\x02\xff\xff\xff\xff\x07",
         b"\x00\x00\x05abcde",
         b"\x00\x00\x01\x80",
+        protocol.step1(protocol.varuint(2**28) + b"\x01" * 50),
+        protocol.update(protocol.varuint(2**28) + b"\x01" * 50),
         protocol.update(b""),
         protocol.update(b"\x01\x01\xff"),
         protocol.update(b"\xff" * 30),
@@ -889,6 +892,16 @@ def test_the_property_finds_a_log_that_forgets(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(log.UpdateLog, "load", forgetful)
     find(converge, 20)
+
+
+def test_a_hostile_count_costs_nothing() -> None:
+    """Hundreds of millions of clients in fifty bytes are refused before pycrdt makes room for them."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    document = Document((), lambda: None)
+    for take in (document.apply, document.update):
+        with pytest.raises(Malformed, match="268,435,456 clients in 50 bytes"):
+            take(protocol.varuint(2**28) + b"\x01" * 50)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000
 
 
 def test_the_closed_document_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

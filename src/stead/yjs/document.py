@@ -7,7 +7,8 @@ The update is refused instead (`Gap`), and who sent it has the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pycrdt
@@ -26,12 +27,27 @@ class Gap(Unusable):
 
 
 class Torn(Unusable):
-    """The update cannot be applied, whatever came before it."""
+    """pycrdt failed at it in the middle, whatever came before."""
 
 
 def is_panic(error: BaseException) -> bool:
     """Whether pycrdt's Rust code panicked: its exception is no `Exception`, and its class cannot be imported."""
     return type(error).__name__ == "PanicException"
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """pycrdt's errors as ours: it raises `ValueError` for bytes that it cannot decode, before it does anything."""
+    try:
+        yield
+    except (Malformed, Unusable):
+        raise
+    except ValueError as exc:
+        raise Malformed(f"this is no {what}") from exc
+    except BaseException as exc:
+        if isinstance(exc, Exception) or is_panic(exc):
+            raise Torn(f"this {what} cannot be used") from exc
+        raise
 
 
 class Document:
@@ -58,23 +74,17 @@ class Document:
         return self.doc.get_state()
 
     def update(self, state: bytes | None = None) -> bytes:
-        """The document as one update, or what is beyond a state vector. Raises `Malformed` for one that is none."""
-        try:
+        """The document as one update, or what is beyond a state vector. Raises `Malformed` or `Torn` for one that is none."""
+        if state is not None:
+            _check_count(state)
+        with _translated("state vector"):
             return self.doc.get_update(state)
-        except ValueError as exc:
-            raise Malformed("this is no state vector") from exc
 
     def apply(self, update: bytes) -> bytes | None:
         """Take an update. Returns what it changed, None if all of it was known. Raises `Malformed`, `Gap` or `Torn`."""
-        with self:
-            try:
-                self.doc.apply_update(update)
-            except ValueError as exc:
-                raise Malformed("this is no update") from exc
-            except BaseException as exc:
-                if isinstance(exc, Exception) or is_panic(exc):
-                    raise Torn("this update cannot be applied") from exc
-                raise
+        _check_count(update)
+        with self, _translated("update"):
+            self.doc.apply_update(update)
             change = self.changes()
             # What is left over shows only where the change is not the update as it came.
             if change != update and self._lacks(update):
@@ -98,10 +108,7 @@ class Document:
     def _lacks(self, update: bytes) -> bool:
         """Whether something of an update that was applied is not in the document."""
         state = self.state()
-        try:
-            rest = Reader(pycrdt.get_update(update, state))
-        except ValueError:
-            return True
+        rest = Reader(pycrdt.get_update(update, state))
         if rest.varuint():  # clients of whom it holds what the document has not got
             return True
         known = _counts(state)
@@ -111,6 +118,13 @@ class Document:
                 if rest.varuint() + rest.varuint() > known.get(client, 0):
                     return True
         return False
+
+
+def _check_count(data: bytes) -> None:
+    """Raise `Malformed` if more clients follow than there are bytes: pycrdt would make room for them first, for gigabytes."""
+    reader = Reader(data)
+    if (count := reader.varuint()) > reader.left:
+        raise Malformed(f"{count:,} clients in {reader.left:,} bytes")
 
 
 def _counts(state: bytes) -> dict[int, int]:

@@ -158,6 +158,9 @@ class YRoom(Actor):
                 await self._on_message(socket, peer, message)
         except Malformed as exc:
             self._close(socket, MALFORMED, str(exc))
+        except Torn as exc:
+            await self._restore()
+            self._close(socket, MALFORMED, str(exc))
 
     async def on_close(self, socket: Socket, code: int, reason: str) -> None:
         await super().on_close(socket, code, reason)
@@ -204,9 +207,6 @@ class YRoom(Actor):
                 raise Malformed(str(exc)) from exc
             self._asked.add(socket)
             socket.send(protocol.step1(self._document.state()))
-        except Torn as exc:
-            await self._restore()
-            raise Malformed(str(exc)) from exc
         else:
             if change is not None:
                 await self._keep(change)
