@@ -353,6 +353,30 @@ async def test_on_error_is_a_turn_of_its_own(caplog: pytest.LogCaptureFixture) -
         assert caplog.text.count("on_message of fragile/f failed") == 4 and caplog.text.count("on_error of") == 1
 
 
+class Stillborn(Actor):
+    """Cannot start, or not in time."""
+
+    turn_limit_s = 5.0
+    errors: ClassVar[list[str]] = []
+
+    async def on_start(self) -> None:
+        await sleep(60 if self.id.name == "slow" else 0)
+        raise ValueError("cannot start")
+
+    async def on_close(self, socket: Socket, code: int, reason: str) -> None:
+        self.errors.append("closed")
+
+
+@pytest.mark.parametrize(("name", "reason"), [("quick", "cannot start"), ("slow", "over its limit")])
+async def test_an_actor_that_cannot_start_takes_no_socket(name: str, reason: str) -> None:
+    async with TestApp.of(actors={"stillborn": Stillborn}) as app:
+        peer = Peer(app, app.env.STILLBORN.get(name), "a")
+        peer.post("hello")
+        await app.clock.advance(10)
+        assert peer.closing is not None and peer.closing[0] == 1011 and reason in peer.closing[1]
+        assert app.stats()["sockets"] == 0 and Stillborn.errors == []
+
+
 # -- commits -----------------------------------------------------------------------------------------------------------------------
 
 
