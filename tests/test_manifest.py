@@ -157,7 +157,7 @@ def test_units_know_their_place_and_binding() -> None:
 def test_what_does_not_run_yet_is_listed() -> None:
     """`stead check` can say which units this release only reads."""
     waiting = parse_manifest(COLLABORATIVE, "m").not_running_yet()
-    kinds = ["observer"] * 3 + ["queue"] * 2 + ["bucket"] + ["task"] * 2 + ["sql_database"]
+    kinds = ["observer"] * 2 + ["bucket"] + ["task"] * 2 + ["sql_database"]
     assert [unit.kind for unit in waiting] == kinds
     assert parse_manifest(SHOP, "m").not_running_yet() == []
 
@@ -402,7 +402,7 @@ MISTAKES = [
         inside(' queue "q" { max_retries = 1.5 }'),
         2,
         14,
-        "`max_retries` must be a whole number above 0, not 1.5",
+        "`max_retries` must be a whole number from 0, not 1.5",
         "leave it out for the default",
     ),
     (
@@ -466,7 +466,7 @@ def test_a_mistake_is_told_with_its_place_and_what_to_do(text: str, line: int, c
 def test_all_mistakes_are_told_in_the_order_of_the_file() -> None:
     """One run shows everything: unknown words, bad values, duplicates and references."""
     text = inside(
-        ' queue "q" { max_retries = 0 }\n colour = "red"\n actor "q" {}\n observer "o" { source { bucket = "b" } }\n actor "Q" {}'
+        ' queue "q" { max_retries = -1 }\n colour = "red"\n actor "q" {}\n observer "o" { source { bucket = "b" } }\n actor "Q" {}'
     )
     assert [(line, column) for line, column, _, _ in errors_of(text)] == [(2, 14), (3, 2), (4, 2), (5, 26), (6, 2), (6, 2)]
 

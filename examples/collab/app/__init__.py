@@ -8,6 +8,7 @@ from .api import Api
 from .auth import Auth, UserSession
 from .chat import ChatRoom
 from .documents import Document
+from .emails import EmailSender, Outbox
 from .notifications import Inbox, Notifications
 
-__all__ = ["Api", "Auth", "ChatRoom", "Document", "Inbox", "Notifications", "UserSession"]
+__all__ = ["Api", "Auth", "ChatRoom", "Document", "EmailSender", "Inbox", "Notifications", "Outbox", "UserSession"]

@@ -10,6 +10,7 @@ from stead import HTTPException, Request, Response, Service, SteadError, route
 from .auth import Auth, Session
 from .chat import ChatRoom
 from .documents import Document
+from .emails import Outbox
 from .notifications import Notifications
 
 USER = re.compile(r"\w[\w.@-]{0,63}")  # it names actors and stands in what others read
@@ -76,6 +77,11 @@ class Api(Service):
     async def notifications(self, request: Request) -> dict[str, Any]:
         session = await self._session(request)
         return {"notifications": await self.env.service(Notifications).unread(session["user"])}
+
+    @route("GET", "/outbox")
+    async def outbox(self, request: Request) -> dict[str, Any]:
+        await self._session(request)
+        return {"mails": await self.env.actor(Outbox).get("all").show()}
 
     @route("DELETE", "/notifications")
     async def clear_notifications(self, request: Request) -> Response:

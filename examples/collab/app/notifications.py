@@ -30,6 +30,7 @@ class Notifications(Service):
     async def notify(self, users: list[str], text: str) -> None:
         for user in users:
             await self.env.actor(Inbox).get(user).add(text)
+        await self.env.EMAIL_JOBS.send_batch({"to": user, "text": text} for user in users)
 
     async def unread(self, user: str) -> list[str]:
         return await self.env.actor(Inbox).get(user).show()

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stead.clock import sleep
 from stead.testing import TestApp, VirtualClock
 
 HOUR_MS = 3_600_000
@@ -106,6 +107,16 @@ async def test_authors_hear_of_others_changes(client: httpx.AsyncClient) -> None
     assert (await client.get("/notifications", headers=ann)).json() == {"notifications": []}
 
 
+async def test_whoever_hears_of_a_change_gets_a_mail(client: httpx.AsyncClient) -> None:
+    """Through the queue, once."""
+    ann, bob = await login(client, "ann"), await login(client, "bob")
+    await save(client, ann, "ann's", 0)
+    await save(client, bob, "both", 1)
+    await sleep(30)
+    mails = (await client.get("/outbox", headers=ann)).json()["mails"]
+    assert mails == [{"to": "ann", "text": "bob saved version 2 of plan"}]
+
+
 async def test_a_room_keeps_its_last_messages(app: TestApp, client: httpx.AsyncClient) -> None:
     """Two hundred of them, in order, across a crash."""
     ann = await login(client, "ann")
@@ -123,6 +134,6 @@ async def test_a_room_keeps_its_last_messages(app: TestApp, client: httpx.AsyncC
 
 
 async def test_the_units_that_do_not_run_yet_are_told(app: TestApp) -> None:
-    """Bucket, queue and observers parse, and are listed as waiting."""
+    """The bucket and its observer parse, and are listed as waiting."""
     waiting = {unit.name for unit in app.application.manifest.not_running_yet()}
-    assert waiting == {"documents", "email-jobs", "document-processor", "email-sender"}
+    assert waiting == {"documents", "document-processor"}

@@ -92,10 +92,11 @@ _REACHABLE = {"visibility": values.visibility, "domain": values.host_name, "hand
 _QUEUE: dict[str, Callable[[Value], object]] = {
     "max_batch_size": values.count,
     "max_batch_timeout_s": values.seconds,
-    "max_retries": values.count,
-    "retry_delay_s": values.seconds,
+    "max_retries": values.number,
+    "retry_delay_s": values.delay,
     "dead_letter_queue": values.text,
     "retention_s": values.seconds,
+    "shards": values.count,
 }
 _RATE_LIMIT: dict[str, Callable[[Value], object]] = {
     "limit": values.count,
@@ -106,7 +107,7 @@ _TASK = {"type": values.task_type, "cron": values.cron, "timezone": values.timez
 _UNITS: dict[str, _Form] = {
     "service": _Form(_REACHABLE, {"domain": _DOMAIN, "env": _ENV}),
     "actor": _Form(_REACHABLE, {"domain": _DOMAIN}),
-    "observer": _Form({"handler": values.handler}, {"source": _SOURCE, "rule": _RULE}),
+    "observer": _Form({"handler": values.handler, "max_concurrency": values.count}, {"source": _SOURCE, "rule": _RULE}),
     "queue": _Form(_QUEUE),
     "bucket": _Form({"visibility": values.visibility}),
     "task": _Form(_TASK),

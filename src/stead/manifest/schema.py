@@ -102,6 +102,7 @@ class Observer(Unit):
     queue: str | None = None
     rules: tuple[Rule, ...] = ()  # one that matches is enough
     handler: str | None = None
+    max_concurrency: int | None = None  # batches at a time, of each shard of the queue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,7 @@ class Queue(Unit):
     retry_delay_s: float | None = None
     dead_letter_queue: str | None = None  # a queue's name
     retention_s: float | None = None
+    shards: int = 1  # actors among which the messages are spread
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +159,7 @@ class SqlDatabase(Unit):
     kind = "sql_database"
 
 
-NOT_RUNNING_YET: tuple[type[Unit], ...] = (Observer, Queue, Bucket, Task, SqlDatabase)  # parsed, but not served yet
+NOT_RUNNING_YET: tuple[type[Unit], ...] = (Bucket, Task, SqlDatabase)  # parsed, but not served yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,4 +188,6 @@ class Application:
 
     def not_running_yet(self) -> list[Unit]:
         """The units of kinds that this release reads but does not run."""
-        return [unit for unit in self.units if isinstance(unit, NOT_RUNNING_YET)]
+        return [
+            unit for unit in self.units if isinstance(unit, NOT_RUNNING_YET) or (isinstance(unit, Observer) and unit.queue is None)
+        ]

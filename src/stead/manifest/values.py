@@ -89,6 +89,18 @@ def count(value: Value) -> int:
     raise Wrong(f"must be a whole number above 0, not {describe(value)}", "leave it out for the default")
 
 
+def number(value: Value) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise Wrong(f"must be a whole number from 0, not {describe(value)}", "leave it out for the default")
+
+
+def delay(value: Value) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise Wrong(f"must be a number of seconds from 0, not {describe(value)}", "leave it out for the default")
+
+
 def seconds(value: Value) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return value

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Env, Service
+from stead.api import Actor, Env, Observer, Service
 from stead.bindings import Binding
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Application, ManifestErrors, find_manifest, load_manifest
 from stead.node.data import data_services
 from stead.node.modules import import_module, is_beside
-from stead.node.resolution import actor_class, service_handler
+from stead.node.resolution import actor_class, observer_class, service_handler
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ class LoadedApplication:
     manifest: Application
     actors: dict[str, type[Actor]]
     services: dict[str, type[Service] | ASGIApp]
+    observers: dict[str, type[Observer]] = field(default_factory=dict)
     bindings: dict[str, Binding] = field(default_factory=dict)
 
     @property
@@ -68,14 +69,18 @@ def load_application(place: Path) -> LoadedApplication:
     errors: list[ManifestError] = []
     actors = {unit.name: _collect(errors, partial(actor_class, unit, module, directory)) for unit in manifest.actors}
     services = {unit.name: _collect(errors, partial(service_handler, unit, module, directory)) for unit in manifest.services}
+    running = [unit for unit in manifest.observers if unit.queue is not None]
+    observers = {unit.name: _collect(errors, partial(observer_class, unit, module, directory)) for unit in running}
     if errors:
         raise ManifestErrors(errors)
+    observing = {name: cls for name, cls in observers.items() if cls is not None}
     return LoadedApplication(
         directory,
         manifest,
         {name: cls for name, cls in actors.items() if cls is not None},
         {name: handler for name, handler in services.items() if handler is not None},
-        data_services(manifest),
+        observing,
+        data_services(manifest, observing),
     )
 
 
@@ -92,7 +97,9 @@ def _application_module(manifest: Application, path: Path, directory: Path) -> M
     file, line, column = manifest.position
     base = directory.joinpath(*manifest.module.split("."))
     if not base.with_suffix(".py").is_file() and not base.is_dir():
-        if all(unit.handler is not None for unit in (*manifest.actors, *manifest.services)):
+        handlers = [unit.handler for unit in (*manifest.actors, *manifest.services)]
+        handlers += [unit.handler for unit in manifest.observers]
+        if None not in handlers:
             return ModuleType(manifest.module)
         hint = f'put the classes into {base.name}.py, or name their module with module = "…"'
         problem = f"there is no {base.name}.py and no package {base.name} beside {path.name}"

@@ -1,20 +1,51 @@
-"""Which binding serves each data unit of a manifest, with its settings."""
+"""Which binding serves each data unit of a manifest, with its settings and the application's code."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
-from stead.bindings import Algorithm, Binding, KvCache, KvShard, RateLimit, RateLimiter, meter_class
-from stead.manifest import MEM, Application
+import msgspec
+
+from stead.api import Observer
+from stead.bindings import (
+    Algorithm,
+    Binding,
+    KvCache,
+    KvShard,
+    Queue,
+    QueueSettings,
+    RateLimit,
+    RateLimiter,
+    meter_class,
+    observer_service,
+    queue_class,
+)
+from stead.manifest import MEM, Application, schema
 
 
-def data_services(manifest: Application) -> dict[str, Binding]:
-    """The bindings of an application's data units, by the unit's name."""
-    found = {
-        unit.name: Binding(meter_class(RateLimit(unit.limit, unit.period_s, Algorithm(unit.algorithm))), RateLimiter)
-        for unit in manifest.rate_limits
-    }
+def data_services(manifest: Application, observers: Mapping[str, type[Observer]]) -> dict[str, Binding]:
+    """The bindings of an application's data units, by the unit's name. `observers` are the classes of its observers."""
+    found = {MEM.lower(): Binding(KvShard, KvCache)}
+    for limit in manifest.rate_limits:
+        settings = RateLimit(limit.limit, limit.period_s, Algorithm(limit.algorithm))
+        found[limit.name] = Binding(meter_class(settings), RateLimiter)
     for cache in manifest.kv_caches:
         found[cache.name] = Binding(KvShard, partial(KvCache, cache_ttl_s=cache.cache_ttl_s))
-    found[MEM.lower()] = Binding(KvShard, KvCache)
+    of_queue = {observer.queue: observer for observer in manifest.observers if observer.queue is not None}
+    for queue in manifest.queues:
+        found[queue.name] = _queue(queue, of_queue.get(queue.name), observers)
     return found
+
+
+def _queue(queue: schema.Queue, observer: schema.Observer | None, observers: Mapping[str, type[Observer]]) -> Binding:
+    said = {name: value for name in QueueSettings.__struct_fields__ if (value := getattr(queue, name, None)) is not None}
+    settings = QueueSettings(**said)
+    if observer is None:
+        return Binding(queue_class(settings), partial(Queue, shards=queue.shards))
+    consumer = f"{observer.name}.observer"
+    settings = msgspec.structs.replace(settings, consumer=consumer)
+    if observer.max_concurrency is not None:
+        settings = msgspec.structs.replace(settings, max_concurrency=observer.max_concurrency)
+    service = observer_service(observers[observer.name], queue.name)
+    return Binding(queue_class(settings), partial(Queue, shards=queue.shards), {consumer: service})

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Service
+from stead.api import Actor, Observer, Service
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Visibility, schema
 from stead.node.modules import import_module
 from stead.runtime.classes import ActorClass
 from stead.runtime.routes import Routes
 
-B = TypeVar("B", Actor, Service)
+B = TypeVar("B", Actor, Service, Observer)
 _GIVEN = frozenset({"alarms", "ctx", "env", "id", "sql", "storage"})  # what an actor's instance is given
 _HOOKS = ("on_start", "fetch", "alarm")
 
@@ -48,13 +48,30 @@ def service_handler(unit: schema.Service, module: ModuleType, directory: Path) -
     return handler  # type: ignore[no-any-return]
 
 
+def observer_class(unit: schema.Observer, module: ModuleType, directory: Path) -> type[Observer]:
+    """The class of an observer. Raises `ManifestError` at the unit if there is none or it cannot work."""
+    cls = _find(unit, module, directory, Observer)
+    if not (isinstance(cls, type) and issubclass(cls, Observer)):
+        raise _at(
+            unit, f"handler {unit.handler!r} is no subclass of stead.Observer", "name a class that derives from stead.Observer"
+        )
+    _check_instance(unit, cls)
+    hooks = ("process", "process_batch")
+    if all(getattr(cls, hook) is getattr(Observer, hook) for hook in hooks):
+        raise _at(unit, f"{cls.__name__} does nothing", "give it `async def process(self, message)`, or process_batch")
+    for hook in hooks:
+        if not inspect.iscoroutinefunction(inspect.getattr_static(cls, hook)):
+            raise _at(unit, f"{cls.__name__}.{hook} is not async", f"write `async def {hook}`")
+    return cls
+
+
 def class_names(unit: schema.Unit) -> tuple[str, str]:
     """The names that the class of a unit may have: `ShoppingCart` and `ShoppingCartActor` for the actor `shopping-cart`."""
     name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[-_]", unit.name))
     return name, name + unit.kind.capitalize()
 
 
-def _find(unit: schema.Reachable, module: ModuleType, directory: Path, base: type[B]) -> Any:
+def _find(unit: schema.Reachable | schema.Observer, module: ModuleType, directory: Path, base: type[B]) -> Any:
     if unit.handler is not None:
         return _named(unit, unit.handler, directory)
     own = {name: value for name, value in vars(module).items() if _is_subclass(value, base) and not name.startswith("_")}
@@ -69,7 +86,7 @@ def _find(unit: schema.Reachable, module: ModuleType, directory: Path, base: typ
     return _no_class(unit, module, own, base)
 
 
-def _no_class(unit: schema.Reachable, module: ModuleType, own: Iterable[str], base: type[Any]) -> Any:
+def _no_class(unit: schema.Unit, module: ModuleType, own: Iterable[str], base: type[Any]) -> Any:
     found = ", ".join(sorted(own))
     there = f"; {base.__name__} classes there: {found}" if found else f"; there is no {base.__name__} class"
     name, suffixed = class_names(unit)
@@ -80,7 +97,7 @@ def _no_class(unit: schema.Reachable, module: ModuleType, own: Iterable[str], ba
     )
 
 
-def _named(unit: schema.Reachable, handler: str, directory: Path) -> Any:
+def _named(unit: schema.Unit, handler: str, directory: Path) -> Any:
     name, _, path = handler.partition(":")  # the manifest has checked the form
     try:
         value: Any = import_module(name, directory)

@@ -14,6 +14,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from stead import codec
+from stead.bindings.queue import QueueShard
 from stead.errors import Invalid
 from stead.events import AlarmDue, Call, Origin
 from stead.ids import ActorId
@@ -446,6 +447,39 @@ def results_not_kept(right: Any) -> Any:
         return cast(bytes, await run(event))
 
     return once
+
+
+# -- P8: queues ------------------------------------------------------------------------------------------------------------------
+
+
+@_plant("P8", QueueShard, "_bury")
+def poison_dropped(right: Any) -> Any:
+    """A message that failed too often is deleted."""
+    return lambda self, key, row: self._remove(key)
+
+
+@_plant("P8", QueueShard, "_take")
+def messages_deleted_when_taken(right: Any) -> Any:
+    """A message leaves the queue when an observer gets it."""
+
+    async def take(self: QueueShard) -> Any:
+        batch = await right(self)
+        async with self.ctx.turn():
+            for message in batch:
+                await self._remove(message.key)
+        return batch
+
+    return take
+
+
+@_plant("P8", QueueShard, "_watch")
+def nobody_looks_after_a_crash(right: Any) -> Any:
+    """No alarm is set for messages that wait."""
+
+    async def watch(self: QueueShard) -> None:  # noqa: RUF029 - stands for one
+        return
+
+    return watch
 
 
 # -- P9: isolated ----------------------------------------------------------------------------------------------------------------

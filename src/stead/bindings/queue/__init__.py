@@ -1,0 +1,7 @@
+"""`await env.EMAIL_JOBS.send({"to": "ann"})`: messages that wait until somebody has dealt with them."""
+
+from stead.bindings.queue.actor import QueueShard, queue_class
+from stead.bindings.queue.client import Queue, QueueStatus
+from stead.bindings.queue.message import Leased, Outgoing, QueueSettings, Verdict
+
+__all__ = ["Leased", "Outgoing", "Queue", "QueueSettings", "QueueShard", "QueueStatus", "Verdict", "queue_class"]
