@@ -100,7 +100,7 @@ class Activation:
     @property
     def is_quiet(self) -> bool:
         """Whether nothing would be cut off if the node stopped now: signals go on after the next start."""
-        return self.mailbox.is_idle and not self.spawned and self.state.gate.is_open
+        return self.state.gate.is_open and self.mailbox.is_idle and not self.spawned
 
     @property
     def size_bytes(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Coroutine, Mapping
 from typing import Any, cast
 
 from stead.api import CURRENT_ENV
@@ -84,15 +84,15 @@ class Dispatcher:
             caller.call(delivery, reply)
         activation.accept(delivery)
 
-    async def serve(self, service: str, event: Event) -> Any:
-        """`deliver` to a service: its code runs in the caller's task."""
+    def serve(self, service: str, event: Event) -> Coroutine[Any, Any, Any]:
+        """`deliver` to a service: its code runs in the task that awaits this. Raises `Invalid` if there is none of that name."""
         runner = self.services.get(service)
         if runner is None:
             raise Invalid(f"there is no service {service!r}")
         if isinstance(event, Fetch):
-            return await runner.fetch(event)
+            return runner.fetch(event)
         assert isinstance(event, Call), "services get requests and calls only"
-        return await runner.call(event)
+        return runner.call(event)
 
     # -- what activations ask ------------------------------------------------------------------------------------------------------
 
