@@ -9,7 +9,7 @@ PYTEST_FLAGS ?= -n auto --maxprocesses=4
 NPM_LOCKS := $(wildcard examples/*/package-lock.json) tests/clients/package-lock.json
 NPM_INSTALLED := $(if $(shell command -v npm),$(NPM_LOCKS:%/package-lock.json=%/node_modules/.package-lock.json))
 
-.PHONY: help run test check bench format pins clean
+.PHONY: help run test check bench soak format pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: $(VENV)/.dev ## format, lint, types and import contracts
 bench: $(VENV)/.bench ## measure Stead beside what people would use instead (BENCH_FLAGS=--help for the choices)
 	@benchmarks/prepare.sh
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
+
+soak: $(VENV)/.dev ## 500 sockets in 20 rooms for a minute, every message counted (SOAK_FLAGS=--help for the choices)
+	$(BIN)/python -m tests.soak $(SOAK_FLAGS)
 
 format: $(VENV)/.dev ## rewrite the sources the way check wants them
 	$(BIN)/ruff format .

@@ -148,6 +148,10 @@ test("on_connect that raises closes with 1011 and its message, and leaves nothin
   const closed = await peer.closed();
   assert.equal(closed.code, 1011);
   assert.ok(closed.reason.length > 50 && reason.startsWith(closed.reason), closed.reason);
+  const ann = Peer.party(t, server, { room: "refuse", query: { refuse: "not you" }, maxRetries: 0 });
+  ann.send({ put: ["refused", "was handled"] });
+  assert.deepEqual(await ann.closed(), { code: 1011, reason: "not you" });
+  assert.deepEqual(await watcher.ask({ get: "refused" }), { key: "refused", value: null });
   assert.deepEqual(await watcher.ask({ count: 1 }), { count: 1 }); // and no word of a socket that closed
 });
 

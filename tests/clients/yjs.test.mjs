@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { after, test } from "node:test";
 import * as awarenessProtocol from "y-protocols/awareness";
+import * as Y from "yjs";
 import { KINDS, Editor, converged } from "./support/providers.mjs";
 import { Peer, pause, until } from "./support/peers.mjs";
 import { Server } from "./support/server.mjs";
@@ -145,7 +146,7 @@ const SYNC = 0, AWARENESS = 1, QUERY = 3;
 
 /** A socket that speaks for itself, past what greets it. */
 async function plain(t, room) {
-  const peer = await Peer.plain(t, server, `/parties/yjs/${room}`).open();
+  const peer = await Peer.plain(t, server, `/parties/yjs/${encodeURIComponent(room)}`).open();
   const [type, step] = new Uint8Array(await peer.next());
   assert.deepEqual([type, step], [SYNC, 0], "a room greets with SyncStep1");
   return peer;
@@ -182,13 +183,24 @@ test("a query is answered with all states", async (t) => {
   peer.send(new Uint8Array([QUERY]));
   const [type, ...payload] = new Uint8Array(await peer.next());
   assert.equal(type, AWARENESS);
-  const own = new awarenessProtocol.Awareness(new editor.doc.constructor());
+  const own = new awarenessProtocol.Awareness(new Y.Doc());
   t.after(() => own.destroy());
   awarenessProtocol.applyAwarenessUpdate(own, new Uint8Array(payload.slice(1)), "test");
   assert.deepEqual(own.getStates().get(editor.doc.clientID), { name: "editor" });
 });
 
 const marker = (type, size, count, id = "x") => `y-pk-batch#${JSON.stringify({ id, type, size, count })}`;
+
+/** An update that nobody may ever see. */
+function smuggled() {
+  const doc = new Y.Doc();
+  doc.getMap("map").set("smuggled", true);
+  const update = Y.encodeStateAsUpdate(doc);
+  return new Uint8Array([SYNC, 2, update.length, ...update]);
+}
+
+const SMUGGLED = smuggled();
+const SIZE = SMUGGLED.length;
 const MALFORMED = {
   "an empty frame": [new Uint8Array()],
   "an unknown type": [new Uint8Array([99, 1, 2, 3])],
@@ -202,9 +214,12 @@ const MALFORMED = {
   "awareness that ends early": [new Uint8Array([AWARENESS, 3, 5, 1, 1])],
   "awareness that is no JSON": [new Uint8Array([AWARENESS, 5, 1, 9, 1, 1, 0x7b])],
   "text that nobody knows": ["hello"],
-  "a batch with a wrong count": [marker("start", 4, 2), new Uint8Array(4), marker("end", 4, 1)],
-  "a batch with a wrong size": [marker("start", 8, 1), new Uint8Array(4), marker("end", 4, 1)],
-  "a batch with another id": [marker("start", 4, 1), new Uint8Array([99, 0, 0, 0]), marker("end", 4, 1, "y")],
+  "a batch with too few pieces": [marker("start", SIZE, 2), SMUGGLED, marker("end", SIZE, 2)],
+  "a batch with too many": [marker("start", SIZE, 1), SMUGGLED.slice(0, 5), SMUGGLED.slice(5), marker("end", SIZE, 1)],
+  "a batch with other sizes": [marker("start", SIZE + 1, 1), SMUGGLED, marker("end", SIZE, 1)],
+  "a batch that is too short": [marker("start", SIZE + 1, 1), SMUGGLED, marker("end", SIZE + 1, 1)],
+  "a batch with another id": [marker("start", SIZE, 1), SMUGGLED, marker("end", SIZE, 1, "y")],
+  "a batch that never ends": [marker("start", SIZE, 1), SMUGGLED],
   "an end without a start": [marker("end", 0, 0)],
   "a batch of a terabyte": [marker("start", 2 ** 40, 2 ** 30)],
   "a marker that is no JSON": ["y-pk-batch#{"],
@@ -212,14 +227,17 @@ const MALFORMED = {
 
 for (const [what, messages] of Object.entries(MALFORMED)) {
   test(`${what} is ignored or closed with 1002 or 1008, and the room goes on`, async (t) => {
-    const [editor, other] = await editors(t, "malformed");
-    const peer = await plain(t, "malformed");
+    const [editor, other] = await editors(t, what);
+    const peer = await plain(t, what);
+    peer.send(awareness(7, 1, {}));
+    await other.seesState(7, {});
     for (const message of messages) peer.send(message);
-    peer.send(new Uint8Array([QUERY])); // whoever is still there is answered
-    await until(() => peer.closes.length || peer.messages.some((data) => new Uint8Array(data)[0] === AWARENESS), "an answer or an end");
-    if (peer.closes.length) assert.ok([1002, 1008].includes(peer.closes[0].code), `closed with ${peer.closes[0].code}`);
+    peer.socket.close(1000);
+    await other.seesState(7, undefined); // the room has handled everything before the end, and the end
+    const { code } = await peer.closed();
+    assert.ok([1000, 1002, 1008].includes(code), `closed with ${code}`);
     editor.map.set(what, true);
     await other.sees(what, true);
-    assert.deepEqual([editor.connections, other.connections], [1, 1]);
+    for (const each of [editor, other]) assert.deepEqual([each.connections, each.map.get("smuggled")], [1, undefined]);
   });
 }

@@ -74,12 +74,12 @@ export class Editor {
 
   async seesState(client, state) {
     const seen = () => JSON.stringify(this.awareness.getStates().get(client));
-    await until(() => seen() === JSON.stringify(state), `${this.kind} sees ${JSON.stringify(state)} of ${client}, not ${seen()}`);
+    await until(() => seen() === JSON.stringify(state), `${this.kind} sees ${JSON.stringify(state)} of ${client}`);
   }
 }
 
 /** All have the same document. */
 export async function converged(editors) {
   const states = () => new Set(editors.map(({ text, map }) => JSON.stringify([text.toString(), [...map.entries()].sort()])));
-  await until(() => states().size === 1, `all see the same, not ${[...states()]}`);
+  await until(() => states().size === 1, "all see the same");
 }
