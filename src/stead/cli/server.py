@@ -12,20 +12,22 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, ServerAddress, remove_address, write_address
+from stead.cli.exchange import Exchange
 from stead.cli.listening import address_of
 from stead.clock import SystemClock
 from stead.gateway import Edge, OnRequest
@@ -44,16 +46,20 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches
 
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol, which refuses a header without end before it fills the memory, hangs up on one that does not come, and
-    hands a WebSocket's handshake over to the edge."""
+    hands a WebSocket's handshake over to the edge. Its exchanges are our own, and one timer a connection tells how long it is idle.
+    """
 
     _head_bytes = 0
     _in_head = False
     _data = b""
     _head_timer: asyncio.TimerHandle | None = None
+    _idle_timer: asyncio.TimerHandle | None = None
+    _idle_since_s = 0.0
 
     def __init__(self, edge: Edge, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self._edge = edge
+        self._waiting: deque[Exchange] = deque()  # pipelined; reading is paused while there are any
         self.ws_protocol_class = asyncio.Protocol  # any will do: with one, uvicorn calls handle_websocket_upgrade
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -62,6 +68,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
+        self._stop_idle_timer()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -71,7 +78,57 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._stop_head_timer()
-        super().on_headers_complete()
+        scope, version = cast(Scope, self.scope), self.parser.get_http_version()
+        scope["method"], scope["http_version"] = self.parser.get_method().decode("ascii"), version
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"], scope["raw_path"] = unquote(path) if "%" in path else path, url.path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        exchange = Exchange(scope, self.transport, self.flow, self.server_state.default_headers, self.on_response_complete)
+        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        if self.expect_100_continue:
+            exchange.expect_continue()
+        self.cycle = exchange  # type: ignore[assignment] # it stands in for uvicorn's
+        if before is None or before.response_complete:
+            self._start(exchange)
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(exchange)
+
+    def on_response_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._waiting:
+            self._start(self._waiting.popleft())
+            return
+        self._idle_since_s = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(KEEP_ALIVE_S, self._check_idle)
+
+    def _start(self, exchange: Exchange) -> None:
+        exchange.task = self.loop.create_task(exchange.run(self.app, self._end))
+        self.tasks.add(exchange.task)
+
+    def _end(self, exchange: Exchange) -> None:
+        assert exchange.task is not None
+        self.tasks.discard(exchange.task)
+
+    def _check_idle(self) -> None:
+        self._idle_timer = None
+        if self._in_head or not self.cycle.response_complete:
+            return  # its next answer sets the timer again
+        left_s = self._idle_since_s + KEEP_ALIVE_S - self.loop.time()
+        if left_s > 0:
+            self._idle_timer = self.loop.call_later(left_s, self._check_idle)
+        else:
+            self.transport.close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn has a timer for each answer; here there is none to unset."""
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
@@ -88,6 +145,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self.connections.discard(self)
+        self._stop_idle_timer()
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()  # the handshake came before the answer to the request before it
             return
@@ -111,6 +169,11 @@ class BoundedHttp(HttpToolsProtocol):
         upgrade = sys.exception()
         assert isinstance(upgrade, httptools.HttpParserUpgrade)
         return self._data[upgrade.args[0] :]
+
+    def _stop_idle_timer(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
 
     def _stop_head_timer(self) -> None:
         if self._head_timer is not None:
