@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
@@ -78,6 +78,17 @@ def memory_rows(report: Report) -> list[Sequence[str]]:
     return rows
 
 
+def small_tables(report: Report) -> Iterator[tuple[str, Sequence[str], list[Sequence[str]]]]:
+    """Title, columns and rows of what is no workload's rate, where there is anything to show."""
+    for title, columns, rows in (
+        (MEMORY_TITLE, MEMORY_COLUMNS, memory_rows(report)),
+        (distances.TITLE, distances.COLUMNS, distances.distance_rows(report)),
+        (price.TITLE, price.COLUMNS, price.price_rows(report)),
+    ):
+        if rows:
+            yield title, columns, rows
+
+
 def limit_lines(report: Report) -> list[str]:
     """The physical limits, a sentence each."""
     limits = report.limits
@@ -104,10 +115,7 @@ def remark_lines(report: Report) -> list[str]:
 def render(report: Report) -> RenderableType:
     """The whole report for a terminal."""
     parts: list[RenderableType] = [_section_table(section) for section in sections(report)]
-    if report.footprints:
-        parts.append(_small_table(MEMORY_TITLE, MEMORY_COLUMNS, memory_rows(report)))
-    parts.append(_small_table(distances.TITLE, distances.COLUMNS, distances.distance_rows(report)))
-    parts.append(_small_table(price.TITLE, price.COLUMNS, price.price_rows(report)))
+    parts.extend(_small_table(*table) for table in small_tables(report))
     verdicts = Table(*VERDICT_COLUMNS, title="Is Stead ahead?", title_justify="left")
     for verdict in judge(report):
         style = {True: "green", False: "bold red", None: "dim"}[verdict.is_reached]
@@ -142,10 +150,8 @@ def markdown(report: Report) -> str:
     lines += ["", *_markdown_table(VERDICT_COLUMNS, [verdict_row(verdict) for verdict in judge(report)]), ""]
     for section in sections(report):
         lines += [f"**{section.title}**", "", *_markdown_table(COLUMNS, section.rows), ""]
-    if report.footprints:
-        lines += [f"**{MEMORY_TITLE}**", "", *_markdown_table(MEMORY_COLUMNS, memory_rows(report)), ""]
-    lines += [f"**{distances.TITLE}**", "", *_markdown_table(distances.COLUMNS, distances.distance_rows(report)), ""]
-    lines += [f"**{price.TITLE}**", "", *_markdown_table(price.COLUMNS, price.price_rows(report)), ""]
+    for title, columns, rows in small_tables(report):
+        lines += [f"**{title}**", "", *_markdown_table(columns, rows), ""]
     lines += [*(f"* {line}" for line in (*limit_lines(report), *remark_lines(report))), ""]
     lines += [f"* {contender}: {version}" for contender, version in report.versions.items()]
     return "\n".join(lines)
