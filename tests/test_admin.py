@@ -9,6 +9,7 @@ import stat
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from stead.admin import (
     AdminApi,
     EngineOperator,
+    NodeUnits,
     Operator,
     ServerAddress,
     find_server,
@@ -75,7 +77,7 @@ async def running(tmp_path: Path, client: str = "127.0.0.1") -> AsyncIterator[tu
 
     def admin(node: Node) -> AdminApi:
         direct.append(EngineOperator(engine, clock, node.evict))
-        return AdminApi(direct[0], node.stats, TOKEN)
+        return AdminApi(direct[0], NodeUnits(node), node.stats, TOKEN)
 
     settings = Settings(data=tmp_path / "data", shutdown_timeout_s=1)
     node = Node(load_application(tmp_path), engine, settings, clock, Chance(1), Operating(admin=admin))
@@ -327,3 +329,46 @@ def test_a_file_that_was_left_behind_counts_as_absent(tmp_path: Path, text: str)
     """A process that is gone, or a file that is torn."""
     (tmp_path / "server.json").write_text(text)
     assert find_server(tmp_path) is None
+
+
+def test_operations_of_data_services_are_called_by_name(tmp_path: Path) -> None:
+    """What a binding names may be called, with JSON both ways; anything else is refused and nothing runs."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text('application "a" { task "tick" { cron = "@daily" } actor "box" {} }')
+        (tmp_path / "app.py").write_text(
+            "from stead import Actor, Task\nclass Box(Actor): ...\nclass Tick(Task):\n    async def run(self, tick): ...\n"
+        )
+        clock = SystemClock()
+        engine = SqliteEngine.open(tmp_path / "data", clock)
+
+        def admin(node: Node) -> AdminApi:
+            return AdminApi(EngineOperator(engine, clock), NodeUnits(node), node.stats, TOKEN)
+
+        node = Node(load_application(tmp_path), engine, Settings(data=tmp_path / "data"), clock, Chance(1), Operating(admin=admin))
+        await node.start()
+        transport = httpx.ASGITransport(node.gateway, client=("127.0.0.1", 1))
+        async with remote_operator(ServerAddress(1, "http://localhost", TOKEN), transport) as remote:
+            assert [(line.kind, line.name) for line in await remote.list_units()] == [("task", "tick"), ("actor", "box")]
+            assert (await remote.operate("tick", "run", {}))["outcome"] == "succeeded"
+            assert len(await remote.operate("tick", "history", {"limit": 5})) == 1
+            refused: list[tuple[str, str, dict[str, Any]]] = [
+                ("tick", "start", {}),
+                ("tick", "_namespace", {}),
+                ("box", "get", {"actor": "a"}),
+                ("none", "run", {}),
+                ("tick", "history", {"limits": 5}),
+                ("tick", "history", {"limit": 0}),
+            ]
+            for unit, operation, arguments in refused:
+                with pytest.raises(Invalid):
+                    await remote.operate(unit, operation, arguments)
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers={"authorization": f"Bearer {TOKEN}"}
+        ) as client:
+            response = await client.post("/_stead/admin/unit?name=tick&operation=run", content=b"[1")
+            assert response.status_code == 400 and "JSON object" in response.text
+        await node.close()
+        await engine.close()
+
+    asyncio.run(work())

@@ -173,6 +173,8 @@ async def test_a_moment_in_the_past_is_due_at_once() -> None:
         ({"name": "x", "cron": "nonsense"}, "no cron expression"),
         ({"name": "x", "cron": "0 0 30 2 *"}, "cron expression"),
         ({"name": "x", "every": timedelta(hours=1), "cron": "@daily"}, "not both"),
+        ({"name": "x", "cron": "@daily", "timezone": "Europe/Berlinn"}, "no time zone"),
+        ({"name": "x", "every": timedelta(hours=1), "timezone": "Europe/Berlin"}, "timezone is for cron"),
         ({"name": "x" * 3000, "when": 5}, "may have 2,048 bytes"),
         ({"name": "\ud800", "when": 5}, "Unicode"),
     ],
@@ -319,6 +321,18 @@ async def test_a_recurring_alarm_keeps_its_beat_and_missed_ones_ring_once(how: d
         await bell.cancel("x")
         await app.clock.advance(hours=3)
         assert len(Bell.tried) == 3
+
+
+async def test_a_cron_alarm_goes_by_its_time_zone_through_crashes() -> None:
+    """Its occurrences are in that zone, those after the first one, too."""
+    async with bells() as app:
+        bell = app.env.BELL.get("a")
+        await bell.set("x", cron="30 9 * * *", timezone="Asia/Kolkata")
+        await app.clock.advance(days=1, hours=12)
+        await app.crash()
+        alarm = await bell.get("x")
+        assert alarm.timezone == "Asia/Kolkata"
+        assert datetime.fromtimestamp(alarm.due_ms / 1000, UTC).strftime("%H:%M") == "04:00"
 
 
 async def test_a_recurring_alarm_whose_run_called_out_and_failed_keeps_its_occurrence() -> None:

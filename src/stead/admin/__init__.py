@@ -5,6 +5,7 @@ from stead.admin.api import AdminApi
 from stead.admin.export import Progress
 from stead.admin.operator import LIST_ACTORS_MAX, EngineOperator, Operator
 from stead.admin.remote import RemoteOperator, remote_operator
+from stead.admin.units import NodeUnits, Units
 from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine
 
 __all__ = [
@@ -15,11 +16,13 @@ __all__ = [
     "ActorsPage",
     "AdminApi",
     "EngineOperator",
+    "NodeUnits",
     "Operator",
     "Progress",
     "RemoteOperator",
     "ServerAddress",
     "TableLine",
+    "Units",
     "ValueLine",
     "find_server",
     "remote_operator",

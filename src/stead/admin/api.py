@@ -5,6 +5,8 @@ GET    actor?id=                              what one actor holds
 DELETE actor?id=                              erase it
 GET    export?id=                             it, as a SQLite file
 GET    stats                                  the node's counters
+GET    units                                  the units of the manifest
+POST   unit?name=&operation=                  what an operation of a data service returns; its arguments are the body's JSON
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -25,6 +28,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from stead.admin.operator import LIST_ACTORS_MAX, Operator
+from stead.admin.units import Units
 from stead.errors import Invalid, SteadError
 from stead.ids import ActorId, parse_id
 
@@ -35,10 +39,10 @@ Stats = Callable[[], dict[str, int]]
 class AdminApi:
     """An ASGI application that answers below PREFIX."""
 
-    def __init__(self, operator: Operator, stats: Stats, token: str, from_anywhere: bool = False) -> None:
+    def __init__(self, operator: Operator, units: Units, stats: Stats, token: str, from_anywhere: bool = False) -> None:
         self._token = token.encode()
         self._from_anywhere = from_anywhere
-        self._app = _application(_Handlers(operator, stats))
+        self._app = _application(_Handlers(operator, units, stats))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Request(scope))
@@ -54,8 +58,9 @@ class AdminApi:
 
 
 class _Handlers:
-    def __init__(self, operator: Operator, stats: Stats) -> None:
+    def __init__(self, operator: Operator, units: Units, stats: Stats) -> None:
         self._operator = operator
+        self._units = units
         self._stats = stats
 
     async def list_actors(self, request: Request) -> Response:
@@ -87,6 +92,17 @@ class _Handlers:
     async def stats(self, request: Request) -> Response:
         return _answer(self._stats())
 
+    async def list_units(self, request: Request) -> Response:
+        return _answer(await self._units.list_units())
+
+    async def operate(self, request: Request) -> Response:
+        query = request.query_params
+        try:
+            arguments = msgspec.json.decode(await request.body(), type=dict[str, Any])
+        except msgspec.MsgspecError as exc:
+            raise Invalid(f"the body must be a JSON object of arguments: {exc}") from exc
+        return _answer(await self._units.operate(query.get("name", ""), query.get("operation", ""), arguments))
+
 
 class _Download(FileResponse):
     """A file that is removed with its directory once it is sent, or nobody wants it any more."""
@@ -106,6 +122,8 @@ def _application(handlers: _Handlers) -> Starlette:
             Route(PREFIX + "actor", handlers.delete, methods=["DELETE"]),
             Route(PREFIX + "export", handlers.export),
             Route(PREFIX + "stats", handlers.stats),
+            Route(PREFIX + "units", handlers.list_units),
+            Route(PREFIX + "unit", handlers.operate, methods=["POST"]),
         ],
         exception_handlers={SteadError: _failed, 404: _unknown},
     )

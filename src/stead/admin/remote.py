@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from stead.admin.export import Progress, new_file
 from stead.admin.views import ActorsPage, ActorView
 from stead.errors import Invalid, SteadError, Unavailable
 from stead.ids import ActorId
+from stead.node import UnitLine
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0  # for one answer; a server that is busy may take its time
@@ -49,6 +50,15 @@ class RemoteOperator:
     async def stats(self) -> dict[str, int]:
         return _read(await self._ask("GET", "stats", {}), dict[str, int])
 
+    async def list_units(self) -> list[UnitLine]:
+        return _read(await self._ask("GET", "units", {}), list[UnitLine])
+
+    async def operate(self, unit: str, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """What an operation of a data service returns. There is no limit to the time it may take."""
+        query = {"name": unit, "operation": operation}
+        response = await self._ask("POST", "unit", query, content=msgspec.json.encode(arguments), timeout=None)
+        return response.json()
+
     async def export(self, actor: ActorId, path: Path, progress: Progress) -> None:
         with new_file(path) as partial:
             try:
@@ -66,9 +76,9 @@ class RemoteOperator:
                     file.write(chunk)
                     progress(len(chunk))
 
-    async def _ask(self, method: str, path: str, query: dict[str, str]) -> httpx.Response:
+    async def _ask(self, method: str, path: str, query: dict[str, str], **more: Any) -> httpx.Response:
         try:
-            response = await self._client.request(method, path, params=query)
+            response = await self._client.request(method, path, params=query, **more)
         except httpx.HTTPError as exc:
             raise _unreachable(exc) from exc
         if response.status_code != 200:

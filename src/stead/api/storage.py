@@ -103,6 +103,7 @@ class Alarm(msgspec.Struct, frozen=True):
     retry_count: int = 0
     dead: bool = False
     error: str | None = None
+    timezone: str = "UTC"
 
 
 class Alarms(Protocol):
@@ -115,8 +116,12 @@ class Alarms(Protocol):
         payload: object = None,
         every: timedelta | None = None,
         cron: str | None = None,
+        timezone: str = "UTC",
     ) -> None:
-        """Set or replace an alarm. With `every` or `cron` (UTC) it recurs, first at `when` or at the next occurrence."""
+        """Set or replace an alarm. With `every` or `cron` it recurs, first at `when` or at the next occurrence.
+
+        The fields of `cron` are in `timezone`, an IANA name.
+        """
         ...
 
     async def get(self, name: str) -> Alarm | None: ...

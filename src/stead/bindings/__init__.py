@@ -5,6 +5,7 @@ from stead.bindings.kv import KvCache, KvEntry, KvKey, KvPage, KvShard
 from stead.bindings.observer import observer_service
 from stead.bindings.queue import Leased, Queue, QueueSettings, QueueStatus, queue_class
 from stead.bindings.rate_limit import Algorithm, RateLimit, RateLimiter, meter_class
+from stead.bindings.task import Outcome, ScheduledTask, TaskRun, TaskSettings, TaskStatus, schedule_class, task_service
 
 __all__ = [
     "Algorithm",
@@ -15,12 +16,19 @@ __all__ = [
     "KvPage",
     "KvShard",
     "Leased",
+    "Outcome",
     "Queue",
     "QueueSettings",
     "QueueStatus",
     "RateLimit",
     "RateLimiter",
+    "ScheduledTask",
+    "TaskRun",
+    "TaskSettings",
+    "TaskStatus",
     "meter_class",
     "observer_service",
     "queue_class",
+    "schedule_class",
+    "task_service",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,16 @@ from stead.api import Actor, Env, Namespace, Service
 
 @dataclass(frozen=True)
 class Binding:
-    """What the runtime needs for one unit.
+    """What the node needs for one unit.
 
     `client` makes `env.NAME` from the namespace of `actor` and the application's bindings. `services` are stateless parts by the
-    name under which `env` has them for the unit's own actors: names that no unit of a manifest can have.
+    name under which `env` has them for the unit's own actors: names that no unit of a manifest can have. `on_start` is awaited with
+    the client at each start of a node, before any code of the application runs by itself; what it raises stops the start.
+    `operations` are the methods of the client that an operator may call, with arguments and results that JSON can carry.
     """
 
     actor: type[Actor]
     client: Callable[[Namespace[Any], Env], Any]
     services: dict[str, type[Service]] = field(default_factory=dict)
+    on_start: Callable[[Any], Awaitable[None]] | None = None
+    operations: frozenset[str] = frozenset()

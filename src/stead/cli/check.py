@@ -50,7 +50,8 @@ def room_path(unit: Unit, application: LoadedApplication) -> str:
 
 def class_label(unit: Unit, application: LoadedApplication) -> str:
     """The class or application behind a unit, as `module:name`; empty if it has none."""
-    target = application.actors.get(unit.name) or application.services.get(unit.name) or application.observers.get(unit.name)
+    targets = (application.actors, application.services, application.observers, application.tasks)
+    target = next((units[unit.name] for units in targets if unit.name in units), None)
     if isinstance(target, type):
         return f"{target.__module__}:{target.__qualname__}"
     return (unit.handler or "") if isinstance(unit, Reachable) else ""

@@ -26,7 +26,7 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, ServerAddress, remove_address, write_address
+from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, NodeUnits, ServerAddress, remove_address, write_address
 from stead.cli.exchange import Exchange
 from stead.cli.listening import address_of
 from stead.clock import SystemClock
@@ -231,7 +231,9 @@ class Serving:
         engine = SqliteEngine.open(settings.data, clock)
 
         def admin(node: Node) -> ASGIApp:
-            return AdminApi(EngineOperator(engine, clock, node.evict), node.stats, token, settings.admin_from_anywhere)
+            return AdminApi(
+                EngineOperator(engine, clock, node.evict), NodeUnits(node), node.stats, token, settings.admin_from_anywhere
+            )
 
         def ready() -> None:
             own = address_of(listener, _WILDCARDS.get(settings.host, settings.host))

@@ -159,7 +159,7 @@ class SqlDatabase(Unit):
     kind = "sql_database"
 
 
-NOT_RUNNING_YET: tuple[type[Unit], ...] = (Bucket, Task, SqlDatabase)  # parsed, but not served yet
+NOT_RUNNING_YET: tuple[type[Unit], ...] = (Bucket, SqlDatabase)  # parsed, but not served yet
 
 
 @dataclass(frozen=True, kw_only=True)

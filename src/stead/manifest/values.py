@@ -15,6 +15,7 @@ from functools import cache
 
 from cronsim import CronSim, CronSimError
 
+from stead.logic.recurrence import CRON_ALIASES, expand_cron
 from stead.manifest.schema import Action, Visibility
 from stead.manifest.tree import Block, Value
 
@@ -25,15 +26,6 @@ HOST_CHARS_MAX = 253  # RFC 1035
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ZONE = re.compile(r"[A-Za-z0-9_+/-]{1,64}")
 _CRON_START = datetime(2024, 1, 1)  # whether a cron ever fires does not depend on where one starts
-CRON_ALIASES = {
-    "@hourly": "0 * * * *",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@weekly": "0 0 * * 0",
-    "@monthly": "0 0 1 * *",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-}
 
 
 class Wrong(Exception):
@@ -180,7 +172,7 @@ def task_type(value: Value) -> str:
 
 def cron(value: Value) -> str:
     written = text(value)
-    expression = CRON_ALIASES.get(written.strip().lower(), written)
+    expression = expand_cron(written)
     if expression.startswith("@"):
         raise Wrong(f"has no alias {describe(value)}", choice_hint(written, CRON_ALIASES))
     fields = expression.split()

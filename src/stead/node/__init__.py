@@ -1,7 +1,7 @@
 """The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
 
 from stead.node.application import LoadedApplication, load_application, manifest_path
-from stead.node.node import Node, Operating, directory, public_actors
+from stead.node.node import Node, Operating, UnitLine, directory, public_actors
 from stead.node.settings import MIB, Settings
 from stead.node.traces import LoadFailed, describe
 
@@ -12,6 +12,7 @@ __all__ = [
     "Node",
     "Operating",
     "Settings",
+    "UnitLine",
     "describe",
     "directory",
     "load_application",

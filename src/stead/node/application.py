@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Env, Observer, Service
+from stead.api import Actor, Env, Observer, Service, Task
 from stead.bindings import Binding
 from stead.errors import Invalid, ManifestError
-from stead.manifest import Application, ManifestErrors, find_manifest, load_manifest
+from stead.manifest import Application, ManifestErrors, Unit, find_manifest, load_manifest
 from stead.node.data import data_services
 from stead.node.modules import import_module, is_beside
-from stead.node.resolution import actor_class, observer_class, service_handler
+from stead.node.resolution import actor_class, observer_class, service_handler, task_class
 
 T = TypeVar("T")
+U = TypeVar("U", bound=Unit)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class LoadedApplication:
     actors: dict[str, type[Actor]]
     services: dict[str, type[Service] | ASGIApp]
     observers: dict[str, type[Observer]] = field(default_factory=dict)
+    tasks: dict[str, type[Task]] = field(default_factory=dict)
     bindings: dict[str, Binding] = field(default_factory=dict)
 
     @property
@@ -67,29 +68,24 @@ def load_application(place: Path) -> LoadedApplication:
     directory = path.resolve().parent
     module = _application_module(manifest, path, directory)
     errors: list[ManifestError] = []
-    actors = {unit.name: _collect(errors, partial(actor_class, unit, module, directory)) for unit in manifest.actors}
-    services = {unit.name: _collect(errors, partial(service_handler, unit, module, directory)) for unit in manifest.services}
-    running = [unit for unit in manifest.observers if unit.queue is not None]
-    observers = {unit.name: _collect(errors, partial(observer_class, unit, module, directory)) for unit in running}
+
+    def found(units: Iterable[U], find: Callable[[U, ModuleType, Path], T]) -> dict[str, T]:
+        targets: dict[str, T] = {}
+        for unit in units:
+            try:
+                targets[unit.name] = find(unit, module, directory)
+            except ManifestError as exc:
+                errors.append(exc)
+        return targets
+
+    actors = found(manifest.actors, actor_class)
+    services = found(manifest.services, service_handler)
+    observers = found([unit for unit in manifest.observers if unit.queue is not None], observer_class)
+    tasks = found(manifest.tasks, task_class)
     if errors:
         raise ManifestErrors(errors)
-    observing = {name: cls for name, cls in observers.items() if cls is not None}
-    return LoadedApplication(
-        directory,
-        manifest,
-        {name: cls for name, cls in actors.items() if cls is not None},
-        {name: handler for name, handler in services.items() if handler is not None},
-        observing,
-        data_services(manifest, observing),
-    )
-
-
-def _collect(errors: list[ManifestError], find: Callable[[], T]) -> T | None:
-    try:
-        return find()
-    except ManifestError as exc:
-        errors.append(exc)
-        return None
+    bindings = data_services(manifest, observers, tasks)
+    return LoadedApplication(directory, manifest, actors, services, observers, tasks, bindings)
 
 
 def _application_module(manifest: Application, path: Path, directory: Path) -> ModuleType:
@@ -98,7 +94,7 @@ def _application_module(manifest: Application, path: Path, directory: Path) -> M
     base = directory.joinpath(*manifest.module.split("."))
     if not base.with_suffix(".py").is_file() and not base.is_dir():
         handlers = [unit.handler for unit in (*manifest.actors, *manifest.services)]
-        handlers += [unit.handler for unit in manifest.observers]
+        handlers += [unit.handler for unit in manifest.observers] + [unit.handler for unit in manifest.tasks]
         if None not in handlers:
             return ModuleType(manifest.module)
         hint = f'put the classes into {base.name}.py, or name their module with module = "…"'

@@ -7,7 +7,7 @@ from functools import partial
 
 import msgspec
 
-from stead.api import Observer
+from stead.api import Observer, Task
 from stead.bindings import (
     Algorithm,
     Binding,
@@ -17,15 +17,21 @@ from stead.bindings import (
     QueueSettings,
     RateLimit,
     RateLimiter,
+    ScheduledTask,
+    TaskSettings,
     meter_class,
     observer_service,
     queue_class,
+    schedule_class,
+    task_service,
 )
 from stead.manifest import MEM, Application, schema
 
 
-def data_services(manifest: Application, observers: Mapping[str, type[Observer]]) -> dict[str, Binding]:
-    """The bindings of an application's data units, by the unit's name. `observers` are the classes of its observers."""
+def data_services(
+    manifest: Application, observers: Mapping[str, type[Observer]], tasks: Mapping[str, type[Task]]
+) -> dict[str, Binding]:
+    """The bindings of an application's data units, by the unit's name. `observers` and `tasks` are the application's classes."""
     found = {MEM.lower(): Binding(KvShard, KvCache)}
     for limit in manifest.rate_limits:
         settings = RateLimit(limit.limit, limit.period_s, Algorithm(limit.algorithm))
@@ -35,6 +41,8 @@ def data_services(manifest: Application, observers: Mapping[str, type[Observer]]
     of_queue = {observer.queue: observer for observer in manifest.observers if observer.queue is not None}
     for queue in manifest.queues:
         found[queue.name] = _queue(queue, of_queue.get(queue.name), observers)
+    for task in manifest.tasks:
+        found[task.name] = _task(task, tasks[task.name])
     return found
 
 
@@ -49,3 +57,14 @@ def _queue(queue: schema.Queue, observer: schema.Observer | None, observers: Map
         settings = msgspec.structs.replace(settings, max_concurrency=observer.max_concurrency)
     service = observer_service(observers[observer.name], queue.name)
     return Binding(queue_class(settings), partial(Queue, shards=queue.shards), {consumer: service})
+
+
+def _task(task: schema.Task, cls: type[Task]) -> Binding:
+    settings = TaskSettings(task.cron, task.timezone, f"{task.name}.task")
+    return Binding(
+        schedule_class(settings),
+        partial(ScheduledTask, settings=settings),
+        {settings.service: task_service(task.name, cls)},
+        on_start=ScheduledTask.start,
+        operations=frozenset({"run", "status", "history"}),
+    )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
+import msgspec
 from starlette.types import ASGIApp
 
 from stead.api import Env
 from stead.clock import Clock
-from stead.errors import SteadError
+from stead.errors import Invalid, SteadError
 from stead.events import Event
 from stead.gateway import Directory, Edge, Gateway, OnRequest, Operations, Parties, Site, SocketLimits
 from stead.gateway import Limits as RequestLimits
-from stead.ids import ActorId, Chance
+from stead.ids import ActorId, Chance, binding_name
 from stead.manifest import Visibility
 from stead.node.application import LoadedApplication
 from stead.node.settings import Settings
@@ -22,6 +24,13 @@ from stead.node.traces import LoadFailed, describe
 from stead.node.variables import application_variables, service_variables
 from stead.runtime import Limits, Runtime
 from stead.storage.contract import Engine
+
+
+class UnitLine(msgspec.Struct, frozen=True):
+    """A unit of the manifest, as operators are told of it."""
+
+    kind: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,7 @@ class Node:
         operating: Operating = Operating(),
     ) -> None:
         environ = operating.environ or {}
+        self._application = application
         self._is_ready = False
         variables = application_variables(application.manifest, environ)
         try:
@@ -90,7 +100,10 @@ class Node:
         return self._runtime.env
 
     async def start(self) -> None:
-        """Begin: from here on requests are answered and alarms run."""
+        """Begin: from here on requests are answered and alarms run. What the start of a data service raises passes as it is."""
+        for unit, binding in self._application.bindings.items():
+            if binding.on_start is not None:
+                await binding.on_start(self._client(unit))
         await self._runtime.start()
         self._is_ready = True
 
@@ -107,6 +120,28 @@ class Node:
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
         """The one door: hand an event to an actor, or to a service by name."""
         return self._runtime.deliver(target, event)
+
+    def units(self) -> list[UnitLine]:
+        """The units of the manifest, in its order."""
+        return [UnitLine(unit.kind, unit.name) for unit in self._application.manifest.units]
+
+    async def operate(self, unit: str, operation: str, arguments: Mapping[str, Any]) -> Any:
+        """What an operation of a data service returns, as JSON carries it; it works before `start`, too.
+
+        Raises `Invalid` for a unit, an operation or arguments that do not exist.
+        """
+        binding = self._application.bindings.get(unit)
+        if binding is None or operation not in binding.operations:
+            raise Invalid(f"there is no operation {operation!r} of a unit {unit!r}")
+        method = getattr(self._client(unit), operation)
+        try:
+            bound = signature(method).bind(**arguments)
+        except TypeError as exc:
+            raise Invalid(f"the operation {operation!r} of {unit!r}: {exc}") from exc
+        return msgspec.to_builtins(await method(*bound.args, **bound.kwargs), str_keys=True)
+
+    def _client(self, unit: str) -> Any:
+        return getattr(self.env, binding_name(unit))
 
     def evict(self, actor: ActorId) -> bool:
         """Drop an idle actor from memory. False if it is there still, because it is busy."""

@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 
 from starlette.types import ASGIApp
 
-from stead.api import Actor, Observer, Service
+from stead.api import Actor, Observer, Service, Task
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Visibility, schema
 from stead.node.modules import import_module
 from stead.runtime.classes import ActorClass
 from stead.runtime.routes import Routes
 
-B = TypeVar("B", Actor, Service, Observer)
+B = TypeVar("B", Actor, Service, Observer, Task)
 _GIVEN = frozenset({"alarms", "ctx", "env", "id", "sql", "storage"})  # what an actor's instance is given
 _HOOKS = ("on_start", "fetch", "alarm")
 
@@ -65,13 +65,26 @@ def observer_class(unit: schema.Observer, module: ModuleType, directory: Path) -
     return cls
 
 
+def task_class(unit: schema.Task, module: ModuleType, directory: Path) -> type[Task]:
+    """The class of a task. Raises `ManifestError` at the unit if there is none or it cannot work."""
+    cls = _find(unit, module, directory, Task)
+    if not (isinstance(cls, type) and issubclass(cls, Task)):
+        raise _at(unit, f"handler {unit.handler!r} is no subclass of stead.Task", "name a class that derives from stead.Task")
+    _check_instance(unit, cls)
+    if cls.run is Task.run:
+        raise _at(unit, f"{cls.__name__} does nothing", "give it `async def run(self, tick)`")
+    if not inspect.iscoroutinefunction(inspect.getattr_static(cls, "run")):
+        raise _at(unit, f"{cls.__name__}.run is not async", "write `async def run`")
+    return cls
+
+
 def class_names(unit: schema.Unit) -> tuple[str, str]:
     """The names that the class of a unit may have: `ShoppingCart` and `ShoppingCartActor` for the actor `shopping-cart`."""
     name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[-_]", unit.name))
     return name, name + unit.kind.capitalize()
 
 
-def _find(unit: schema.Reachable | schema.Observer, module: ModuleType, directory: Path, base: type[B]) -> Any:
+def _find(unit: schema.Reachable | schema.Observer | schema.Task, module: ModuleType, directory: Path, base: type[B]) -> Any:
     if unit.handler is not None:
         return _named(unit, unit.handler, directory)
     own = {name: value for name, value in vars(module).items() if _is_subclass(value, base) and not name.startswith("_")}

@@ -49,6 +49,7 @@ class AlarmRow(msgspec.Struct, array_like=True):
     failures: int = 0
     dead: bool = False
     error: str | None = None
+    timezone: str = "UTC"  # of the cron expression
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -71,14 +72,15 @@ class ActorAlarms:
         payload: object = None,
         every: timedelta | None = None,
         cron: str | None = None,
+        timezone: str = "UTC",
     ) -> None:
         turn = await self._host.writable("alarms.set()")
         if not self._handled(name):
             raise Invalid(f"an alarm needs an alarm() method on the class to call, or one marked @on_alarm({name!r})")
         now_ms = self._clock.now_ms()
         every_ms = None if every is None else every // timedelta(milliseconds=1)
-        due_ms = _first_ms(when, every_ms, cron, now_ms)
-        row = AlarmRow(due_ms, due_ms, codec.encode(payload, codec.VALUE_BYTES_MAX), every_ms, cron)
+        due_ms = _first_ms(when, every_ms, cron, timezone, now_ms)
+        row = AlarmRow(due_ms, due_ms, codec.encode(payload, codec.VALUE_BYTES_MAX), every_ms, cron, timezone=timezone)
         self._write(turn, name, row)
 
     async def get(self, name: str) -> Alarm | None:
@@ -157,12 +159,14 @@ def _key(name: str) -> bytes:
     return key
 
 
-def _first_ms(when: When | None, every_ms: int | None, cron: str | None, now_ms: int) -> int:
+def _first_ms(when: When | None, every_ms: int | None, cron: str | None, timezone: str, now_ms: int) -> int:
     if every_ms is not None and cron is not None:
         raise Invalid("an alarm recurs either every=… or by cron=…, not both")
+    if cron is None and timezone != "UTC":
+        raise Invalid("timezone is for cron=…, whose fields it says the time zone of")
     if every_ms is not None and every_ms < EVERY_MS_MIN:
         raise Invalid(f"every must be at least {EVERY_MS_MIN // 1000} s")
-    first_ms = next_cron_ms(cron, now_ms) if cron is not None else None  # also checks the expression
+    first_ms = next_cron_ms(cron, now_ms, timezone) if cron is not None else None  # also checks the expression
     if when is not None:
         return max(moment_ms(when, now_ms), now_ms)
     if first_ms is None and every_ms is None:
@@ -173,15 +177,15 @@ def _first_ms(when: When | None, every_ms: int | None, cron: str | None, now_ms:
 def _next(row: AlarmRow, now_ms: int) -> AlarmRow | None:
     """The row of the next occurrence, None for an alarm that does not recur."""
     if row.cron is not None:
-        due_ms = next_cron_ms(row.cron, max(now_ms, row.scheduled_ms))
+        due_ms = next_cron_ms(row.cron, max(now_ms, row.scheduled_ms), row.timezone)
     elif row.every_ms is not None:
         due_ms = next_every_ms(row.scheduled_ms, row.every_ms, now_ms)
     else:
         return None
-    return AlarmRow(due_ms, due_ms, row.payload, row.every_ms, row.cron)
+    return AlarmRow(due_ms, due_ms, row.payload, row.every_ms, row.cron, timezone=row.timezone)
 
 
 def _alarm(name: str, row: AlarmRow) -> Alarm:
     every = None if row.every_ms is None else timedelta(milliseconds=row.every_ms)
     retries = min(row.failures, RETRIES_MAX)
-    return Alarm(name, row.due_ms, codec.decode(row.payload), every, row.cron, retries, row.dead, row.error)
+    return Alarm(name, row.due_ms, codec.decode(row.payload), every, row.cron, retries, row.dead, row.error, row.timezone)

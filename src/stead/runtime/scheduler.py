@@ -45,14 +45,15 @@ class AlarmScheduler:
         self._offset_s = 0.0  # from loop time to wall time, at the last look
         self._looking = False
         self._again = False
-        self._closed = False
+        self._is_running = False  # what is due before the start, or after the end, waits
 
     def start(self) -> None:
+        self._is_running = True
         self._wake_in(0)
         self._compare()
 
     def close(self) -> None:
-        self._closed = True
+        self._is_running = False
         for timer in (self._timer, self._comparison):
             if timer is not None:
                 timer.cancel()
@@ -72,7 +73,7 @@ class AlarmScheduler:
         return self._clock.now_ms() / 1000 - self._loop.time()
 
     def _wake_in(self, delay_s: float) -> None:
-        if self._closed:
+        if not self._is_running:
             return
         wake_s = self._loop.time() + max(delay_s, 0)
         if self._timer is not None and not self._timer.cancelled() and self._wake_s <= wake_s:

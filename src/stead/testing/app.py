@@ -331,4 +331,4 @@ def _application(
         actors=tuple(schema.Actor(name=name, visibility=Visibility.PUBLIC) for name in actors),
         services=tuple(schema.Service(name=name, visibility=Visibility.PUBLIC, cname=name) for name in services),
     )
-    return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services), {}, dict(bindings))
+    return LoadedApplication(Path.cwd(), manifest, dict(actors), dict(services), bindings=dict(bindings))

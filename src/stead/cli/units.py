@@ -1,0 +1,70 @@
+"""How a command reaches the data services of an application: through the server that runs it, or, where none does, through a node
+of its own that answers nobody else and lets no alarm ring."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from stead.admin import NodeUnits, Units, find_server, remote_operator
+from stead.cli.console import CommandFailed
+from stead.clock import SystemClock
+from stead.ids import Chance
+from stead.node import Node, Operating, Settings, load_application, manifest_path
+from stead.storage.sqlite import SqliteEngine
+
+T = TypeVar("T")
+
+App = Annotated[
+    Path, typer.Option("--app", metavar="DIR", help="The application's directory, or its manifest.", show_default="here")
+]
+Data = Annotated[Path | None, typer.Option(envvar="STEAD_DATA", help="The data directory.", show_default="APP/.stead")]
+
+
+def with_units(place: Path, data: Path | None, work: Callable[[Units], Awaitable[T]]) -> T:
+    """What `work` returns that is given the data services of the application at `place`."""
+
+    async def run() -> T:
+        async with units_of(place, data or manifest_path(place).parent / Settings().data) as units:
+            return await work(units)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
+    address = find_server(data)
+    if address is not None:
+        async with remote_operator(address) as remote:
+            if await remote.is_there():
+                yield remote
+                return
+    application, clock = load_application(place), SystemClock()
+    engine = SqliteEngine.open(data, clock)
+    try:
+        node = Node(application, engine, Settings(data=data), clock, Chance(), Operating(environ=os.environ))
+        try:
+            yield NodeUnits(node)
+        finally:
+            await node.close()
+    finally:
+        await engine.close()
+
+
+async def find_units(units: Units, kind: str) -> list[str]:
+    """The names of the units of a kind, in the order of the manifest."""
+    return [line.name for line in await units.list_units() if line.kind == kind]
+
+
+async def check_unit(units: Units, kind: str, name: str) -> None:
+    """Raise `CommandFailed` with the names there are, unless the application has this unit."""
+    known = await find_units(units, kind)
+    if name not in known:
+        hint = f"there are: {', '.join(known)}" if known else f"the manifest has no {kind}"
+        raise CommandFailed(f"there is no {kind} {name!r}", hint)
