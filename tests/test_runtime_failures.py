@@ -115,6 +115,10 @@ def test_arguments_are_copies() -> None:
     assert copy.args[0] is not shared
 
 
+class Panic(BaseException):
+    """No `Exception`: as extension modules raise for their own failures."""
+
+
 class Till(Actor):
     async def fail(self, how: str) -> None:
         await self.storage.put("tried", how)
@@ -125,6 +129,7 @@ class Till(Actor):
             "exit": SystemExit(1),
             "generator": GeneratorExit(),
             "stop": StopAsyncIteration(),
+            "panic": Panic("of a library in another language"),
         }[how]
 
     async def tried(self) -> Any:
@@ -138,7 +143,7 @@ class Till(Actor):
         return ""
 
 
-@pytest.mark.parametrize("how", ["declined", "group", "cursed", "exit", "generator", "stop"])
+@pytest.mark.parametrize("how", ["declined", "group", "cursed", "exit", "generator", "stop", "panic"])
 async def test_whatever_a_handler_raises_the_actor_goes_on(how: str) -> None:
     """Every error is answered, leaves no trace, and the next event runs."""
     async with TestApp.of(actors={"till": Till}) as app:

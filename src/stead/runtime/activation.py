@@ -44,7 +44,7 @@ from stead.storage.contract import Commit, Engine
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
 
 T = TypeVar("T")
-RAISED = (Exception, asyncio.CancelledError, SystemExit, GeneratorExit)  # all that the application's code may end with
+RAISED = BaseException  # all that the application's code may end with: libraries derive errors of their own from it, too
 INTERNAL = (DurabilityLost, EngineFailed)  # not the application's fault: such a run of an alarm does not count
 
 log = logging.getLogger("stead")
