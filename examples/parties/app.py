@@ -210,7 +210,12 @@ class Yjs(YRoom):
 
 
 class Yro(YRoom):
-    """A shared document that `?ro=1` may only read."""
+    """A shared document that `?ro=1` may only read, and `?close=4403` is closed with."""
 
     def is_read_only(self, socket: Socket, request: Request) -> bool:
         return request.query_params.get("ro") == "1"
+
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        await super().on_connect(socket, request)
+        if "close" in request.query_params:
+            socket.close(int(request.query_params["close"]), "on demand")

@@ -5,7 +5,8 @@ import { Peer, pause, until } from "./support/peers.mjs";
 import { Server } from "./support/server.mjs";
 
 const HALF_MIB = 512 * 1024;
-const server = await Server.start("--socket-ping-s", "0.5", "--socket-pong-s", "0.5", "--socket-buffer-max-mib", "1");
+const LIMITS = ["--socket-ping-s", "0.5", "--socket-pong-s", "0.5", "--socket-buffer-max-mib", "1", "--socket-message-max-mib", "1"];
+const server = await Server.start(...LIMITS);
 after(() => server.remove());
 
 /** Someone who is told of every end in a room. */
@@ -100,6 +101,30 @@ for (const [what, frame, code] of [
   });
 }
 
+test("a storm of connections comes and goes, and the room goes on", async (t) => {
+  const ann = Peer.party(t, server, { room: "storm" });
+  await ann.ask("here");
+  for (let wave = 0; wave < 5; wave += 1) {
+    const peers = Array.from({ length: 100 }, () => Peer.plain(t, server, "/parties/main/storm"));
+    for (const [number, peer] of peers.entries()) {
+      if (number % 3 === 0) peer.socket.terminate(); // before it is let in
+      else peer.socket.once("open", () => (number % 3 === 1 ? peer.socket.close() : peer.socket.terminate()));
+    }
+    for (const peer of peers) await peer.closed();
+  }
+  await until(async () => (await ann.ask({ count: 1 })).count === 1, "all of them gone");
+});
+
+test("the limit of a message is a setting", async (t) => {
+  const peer = await Peer.plain(t, server, "/parties/main/limit", [], { perMessageDeflate: false }).open();
+  peer.send(Buffer.alloc(2 * HALF_MIB));
+  assert.equal((await peer.next()).byteLength, 2 * HALF_MIB);
+  peer.send(Buffer.alloc(2 * HALF_MIB + 1));
+  const { code, reason } = await peer.closed();
+  assert.equal(code, 1009);
+  assert.match(reason.replaceAll(",", ""), /1048577.*1048576/);
+});
+
 test("a lost connection is 1006, and the socket is no longer listed", async (t) => {
   const watcher = await watching(t, "lost");
   const ann = await Peer.plain(t, server, "/parties/main/lost?_pk=ann").open();
@@ -148,8 +173,10 @@ test("a newer socket with the same id takes over, and the older one's end does n
 test("partysocket that reconnects beside its own half open socket takes its place", async (t) => {
   const ann = Peer.party(t, server, { room: "half", id: "ann" });
   await ann.ask("here");
-  ann.socket._ws.pause();
-  ann.socket._ws.close = () => {}; // the network is gone: no goodbye reaches the server
+  const lost = ann.socket._ws;
+  lost.pause();
+  lost.close = () => {}; // the network is gone: no goodbye reaches the server
+  t.after(() => lost.terminate());
   ann.socket.reconnect();
   await ann.open(2);
   await until(async () => (await ann.ask({ count: 1 })).count === 1, "the older one gone");

@@ -123,6 +123,17 @@ for (const kind of KINDS) {
   });
 }
 
+test("y-websocket takes 4400 to 4499 as final, and tries again after others", async (t) => {
+  const final = new Editor(t, server, "y-websocket", "closed", { party: "yro", params: { close: "4403" } });
+  const [{ code, reason }] = await once(final.provider, "closed");
+  assert.deepEqual([code, reason], [4403, "on demand"]);
+  const other = new Editor(t, server, "y-websocket", "closed", { party: "yro", params: { close: "4500" } });
+  await until(() => other.connections >= 3, "more attempts");
+  assert.equal(final.connections, 1);
+});
+
+const once = (provider, event) => new Promise((done) => provider.once(event, (...args) => done(args)));
+
 test("custom messages go both ways, and nobody else is sent text", async (t) => {
   const all = await editors(t, "custom");
   const [plain, partykit, ann] = all;
@@ -158,8 +169,9 @@ function awareness(client, clock, state) {
   return Buffer.from([AWARENESS, 4 + json.length, 1, client, clock, json.length, ...json]);
 }
 
-test("updates and awareness go to their sender, too", async (t) => {
+test("updates and awareness go to their sender, too, and its end to the others", async (t) => {
   const peer = await plain(t, "echo");
+  const other = await plain(t, "echo");
   const state = awareness(7, 1, { name: "seven" });
   peer.send(state);
   assert.deepEqual(Buffer.from(await peer.next()), state);
@@ -172,6 +184,8 @@ test("updates and awareness go to their sender, too", async (t) => {
   await pause(20);
   author.map.set("key", 2);
   await until(() => author.provider.wsLastMessageReceived > before, "its own echo");
+  peer.socket.terminate();
+  await until(() => other.messages.some((data) => awareness(7, 3, null).equals(Buffer.from(data))), "the end of seven");
 });
 
 test("a query is answered with all states", async (t) => {

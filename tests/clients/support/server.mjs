@@ -26,6 +26,7 @@ export class Server {
     server.#data = await mkdtemp(join(tmpdir(), "stead-clients-"));
     server.port = await freePort();
     process.once("exit", () => server.#process?.kill("SIGKILL"));
+    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1)); // or there would be no exit to hear of
     await server.resume();
     return server;
   }
