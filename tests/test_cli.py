@@ -22,7 +22,7 @@ from stead.ids import Chance
 from stead.node import Node, Settings, load_application
 from stead.storage.sqlite import SqliteEngine
 
-MANIFEST = 'application "a" {\n  service "api" { visibility = "public" }\n  actor "box" {}\n  bucket "files" {}\n}\n'
+MANIFEST = 'application "a" {\n  service "api" { visibility = "public" }\n  actor "box" {}\n  sql_database "records" {}\n}\n'
 APP = """from stead import Actor, Service, durable
 class Box(Actor):
     async def put(self, key: str, value) -> None:
@@ -75,12 +75,12 @@ def test_check_shows_what_an_application_consists_of(place: Path) -> None:
     """With the class of each unit, and which units do not run yet."""
     output = stead("check", place).output
     assert "app:Box" in output and "app:Api" in output
-    assert "not running yet" in next(line for line in output.splitlines() if "files" in line)
+    assert "not running yet" in next(line for line in output.splitlines() if "records" in line)
     units = json.loads(stead("check", place, "--json").output)["units"]
     assert [(unit["name"], unit["class"], unit["running"]) for unit in units] == [
         ("api", "app:Api", True),
         ("box", "app:Box", True),
-        ("files", "", False),
+        ("records", "", False),
     ]
 
 

@@ -157,7 +157,7 @@ def test_units_know_their_place_and_binding() -> None:
 def test_what_does_not_run_yet_is_listed() -> None:
     """`stead check` can say which units this release only reads."""
     waiting = parse_manifest(COLLABORATIVE, "m").not_running_yet()
-    kinds = ["observer"] * 2 + ["bucket", "sql_database"]
+    kinds = ["sql_database"]
     assert [unit.kind for unit in waiting] == kinds
     assert parse_manifest(SHOP, "m").not_running_yet() == []
 

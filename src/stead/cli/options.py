@@ -25,6 +25,14 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
         data: Annotated[
             Path | None, typer.Option(envvar="STEAD_DATA", help="The data directory.", show_default="DIR/.stead")
         ] = None,
+        blobs: Annotated[
+            str,
+            typer.Option(
+                envvar="STEAD_BLOBS",
+                help="Where objects' bodies are: a directory, s3://…, gs://… or az://….",
+                show_default="DATA/blobs",
+            ),
+        ] = _DEFAULTS.blobs,
         base_domain: Annotated[
             str, typer.Option(envvar="STEAD_BASE_DOMAIN", help="Services with a cname answer below this domain.")
         ] = _DEFAULTS.base_domain,
@@ -58,6 +66,7 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
             host=host,
             port=port,
             data=data if data is not None else manifest_path(place).parent / _DEFAULTS.data,
+            blobs=blobs,
             base_domain=base_domain,
             body_bytes_max=body_max_mib * MIB,
             resident_bytes_max=memory_max_mib * MIB,

@@ -159,7 +159,7 @@ class SqlDatabase(Unit):
     kind = "sql_database"
 
 
-NOT_RUNNING_YET: tuple[type[Unit], ...] = (Bucket, SqlDatabase)  # parsed, but not served yet
+NOT_RUNNING_YET: tuple[type[Unit], ...] = (SqlDatabase,)  # parsed, but not served yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +188,4 @@ class Application:
 
     def not_running_yet(self) -> list[Unit]:
         """The units of kinds that this release reads but does not run."""
-        return [
-            unit for unit in self.units if isinstance(unit, NOT_RUNNING_YET) or (isinstance(unit, Observer) and unit.queue is None)
-        ]
+        return [unit for unit in self.units if isinstance(unit, NOT_RUNNING_YET)]

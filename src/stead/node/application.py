@@ -80,7 +80,7 @@ def load_application(place: Path) -> LoadedApplication:
 
     actors = found(manifest.actors, actor_class)
     services = found(manifest.services, service_handler)
-    observers = found([unit for unit in manifest.observers if unit.queue is not None], observer_class)
+    observers = found(manifest.observers, observer_class)
     tasks = found(manifest.tasks, task_class)
     if errors:
         raise ManifestErrors(errors)

@@ -11,6 +11,8 @@ from stead.api import Observer, Task
 from stead.bindings import (
     Algorithm,
     Binding,
+    Bucket,
+    EventRule,
     KvCache,
     KvShard,
     Queue,
@@ -19,6 +21,8 @@ from stead.bindings import (
     RateLimiter,
     ScheduledTask,
     TaskSettings,
+    Watch,
+    index_class,
     meter_class,
     observer_service,
     queue_class,
@@ -43,6 +47,10 @@ def data_services(
         found[queue.name] = _queue(queue, of_queue.get(queue.name), observers)
     for task in manifest.tasks:
         found[task.name] = _task(task, tasks[task.name])
+    for bucket in manifest.buckets:
+        watching = [observer for observer in manifest.observers if observer.bucket == bucket.name]
+        found[bucket.name] = Binding(index_class([_watch(observer) for observer in watching]), Bucket)
+        found.update({observer.name: _events_queue(observer, observers) for observer in watching})
     return found
 
 
@@ -51,12 +59,28 @@ def _queue(queue: schema.Queue, observer: schema.Observer | None, observers: Map
     settings = QueueSettings(**said)
     if observer is None:
         return Binding(queue_class(settings), partial(Queue, shards=queue.shards))
+    return _observed(settings, observer, observers, queue.name, queue.shards)
+
+
+def _events_queue(observer: schema.Observer, observers: Mapping[str, type[Observer]]) -> Binding:
+    """The queue from which an observer hears of a bucket; it has the observer's name."""
+    assert observer.bucket is not None
+    return _observed(QueueSettings(name=observer.name, max_batch_timeout_s=0.0), observer, observers, observer.bucket)
+
+
+def _observed(
+    settings: QueueSettings, observer: schema.Observer, observers: Mapping[str, type[Observer]], source: str, shards: int = 1
+) -> Binding:
     consumer = f"{observer.name}.observer"
     settings = msgspec.structs.replace(settings, consumer=consumer)
     if observer.max_concurrency is not None:
         settings = msgspec.structs.replace(settings, max_concurrency=observer.max_concurrency)
-    service = observer_service(observers[observer.name], queue.name)
-    return Binding(queue_class(settings), partial(Queue, shards=queue.shards), {consumer: service})
+    service = observer_service(observers[observer.name], source)
+    return Binding(queue_class(settings), partial(Queue, shards=shards), {consumer: service})
+
+
+def _watch(observer: schema.Observer) -> Watch:
+    return Watch(observer.name, tuple(EventRule(rule.actions, rule.prefix, rule.suffix) for rule in observer.rules))
 
 
 def _task(task: schema.Task, cls: type[Task]) -> Binding:

@@ -11,6 +11,7 @@ import msgspec
 from starlette.types import ASGIApp
 
 from stead.api import Env
+from stead.bindings import BLOBS, Blobs
 from stead.clock import Clock
 from stead.errors import Invalid, SteadError
 from stead.events import Event
@@ -19,6 +20,7 @@ from stead.gateway import Limits as RequestLimits
 from stead.ids import ActorId, Chance, binding_name
 from stead.manifest import Visibility
 from stead.node.application import LoadedApplication
+from stead.node.blobs import ObjectBlobs
 from stead.node.settings import Settings
 from stead.node.traces import LoadFailed, describe
 from stead.node.variables import application_variables, service_variables
@@ -41,6 +43,7 @@ class Operating:
     admin: Callable[[Node], ASGIApp] | None = None  # makes what answers below /_stead
     on_request: OnRequest | None = None
     is_development: bool = False
+    blobs: Blobs | None = None  # where the bodies of objects are; None: where the settings say
 
 
 class Node:
@@ -78,6 +81,8 @@ class Node:
             raise
         except Exception as exc:  # a service's own __init__ runs here
             raise LoadFailed("making the services", exc, application.directory) from exc
+        if application.manifest.buckets or operating.blobs is not None:
+            self._runtime.env.bind(BLOBS, operating.blobs or ObjectBlobs(settings.blobs or str(settings.data / "blobs")))
         self.gateway = Gateway(
             self._runtime.deliver,
             directory(application, settings),

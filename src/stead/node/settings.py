@@ -23,6 +23,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8700  # 0 takes any free one
     data: Path = field(default_factory=lambda: Path(".stead"))
+    blobs: str = ""  # where the bodies of objects are: a directory, or s3://, gs:// or az://; empty: in the data directory
     base_domain: str = "localhost"  # a service with cname "shop" answers at shop.<base_domain>
     body_bytes_max: int = 32 * MIB  # of one HTTP request
     resident_bytes_max: int = 256 * MIB  # of the actors held in memory; the longest unused leave first

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection
 
 from stead.api import Actor, Env, Service
-from stead.bindings import Binding
+from stead.bindings import BLOBS, Binding
 from stead.clock import sleep
 from stead.errors import Ambiguous, Invalid
 from stead.events import Event
@@ -35,6 +35,7 @@ from stead.runtime.stubs import ActorNamespace, Stub
 from stead.runtime.turn import Turn
 from stead.storage.contract import ActorRow
 from stead.storage.memory import MemoryEngine, MemoryStore
+from stead.testing.blobs import MemoryBlobs
 from stead.testing.faults import FaultEngine, HeldCommits
 from stead.testing.link import Link
 from stead.testing.loop import SeededLoop, VirtualClock, current_clock
@@ -45,7 +46,7 @@ HOST = "localhost"
 BASE_URL = f"http://{HOST}"
 PING_S, UNREAD_MAX = 20.0, 16  # of a client of `dial`: as `websockets` has them
 _FIRST_PORT = 50_000  # of the clients
-_NETWORK = 1 << 32  # what sets the network's chances apart from the others of a seed
+_NETWORK, _BLOBS = 1 << 32, 1 << 33  # what sets the chances of the network and of blobs apart from the others of a seed
 EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
 _EVICT_POLL_S, _CLOSE_POLL_S = 0.001, 0.1
 
@@ -73,6 +74,7 @@ class TestApp:
         self._seed = seed
         self._world = world
         self.store = MemoryStore()  # what is on the disk
+        self.blobs: MemoryBlobs  # and the bodies of objects
 
     @classmethod
     def of(
@@ -97,6 +99,7 @@ class TestApp:
         self.seed = loop.seed if self._seed is None else self._seed
         self._chance, self._disk_chance = Chance(self.seed), Chance(~self.seed)
         self._network_chance = Chance(self.seed + _NETWORK)
+        self.blobs = MemoryBlobs(Chance(self.seed + _BLOBS))
         self._ports = itertools.count(_FIRST_PORT)
         self._process = await self._start()
         self.env: Env = self._bindings()
@@ -172,13 +175,14 @@ class TestApp:
 
     async def _start(self) -> _Process:
         engine = FaultEngine(MemoryEngine(self.store), self._disk_chance, self._world.commit_s)
-        operating = Operating(environ=self._world.environ)
+        operating = Operating(environ=self._world.environ, blobs=self.blobs)
         node = Node(self.application, engine, Settings(), self.clock, self._chance, operating)
         await node.start()
         return _Process(node, engine)
 
     def _bindings(self) -> Bindings:
         env, door = Bindings(self.clock), _Door(self)
+        env.bind(BLOBS, self.blobs)
         for name, value in application_variables(self.application.manifest, self._world.environ or {}).items():
             env.bind(name, value)
         classes = {unit: ActorClass(unit, cls) for unit, cls in self.application.every_actor.items()}
