@@ -9,6 +9,18 @@ from .auth import Auth, UserSession
 from .chat import ChatRoom
 from .documents import Document
 from .emails import EmailSender, Outbox
+from .files import DocumentProcessor
 from .notifications import Inbox, Notifications
 
-__all__ = ["Api", "Auth", "ChatRoom", "Document", "EmailSender", "Inbox", "Notifications", "Outbox", "UserSession"]
+__all__ = [
+    "Api",
+    "Auth",
+    "ChatRoom",
+    "Document",
+    "DocumentProcessor",
+    "EmailSender",
+    "Inbox",
+    "Notifications",
+    "Outbox",
+    "UserSession",
+]

@@ -11,6 +11,7 @@ from .auth import Auth, Session
 from .chat import ChatRoom
 from .documents import Document
 from .emails import Outbox
+from .files import FOLDER
 from .notifications import Notifications
 
 USER = re.compile(r"\w[\w.@-]{0,63}")  # it names actors and stands in what others read
@@ -45,7 +46,14 @@ class Api(Service):
     @route("GET", "/documents/{name}")
     async def read_document(self, request: Request, name: str) -> dict[str, Any]:
         await self._session(request)
-        return await self.env.actor(Document).get(name).read()
+        return await self.env.actor(Document).get(name).overview()
+
+    @route("POST", "/documents/{name}/upload")
+    async def upload_document(self, request: Request, name: str) -> dict[str, Any]:
+        """Keep the body as the document's file. It is streamed into the bucket, whatever its size."""
+        session = await self._session(request)
+        stored = await self.env.DOCUMENTS.put(FOLDER + name, request.stream(), custom_metadata={"author": session["user"]})
+        return {"size": stored.size, "etag": stored.etag}
 
     @route("GET", "/documents/{name}/versions")
     async def document_history(self, request: Request, name: str) -> dict[str, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from stead import Actor, HTTPException, reads
+from stead import Actor, HTTPException, durable, reads
 
 NOW_MS = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"  # the platform's clock, which tests can move
 
 
 class Document(Actor):
-    """One document, its versions numbered from 1."""
+    """One document, its versions numbered from 1, and how many words its file has (None: it has none)."""
+
+    words: int | None = durable(None)
 
     async def on_start(self) -> None:
         await self.sql.execute(
@@ -36,6 +38,16 @@ class Document(Actor):
             what = f"no document {self.id.name!r}" if version is None else f"no version {version} of document {self.id.name!r}"
             raise HTTPException(404, f"there is {what}")
         return found
+
+    async def set_words(self, words: int | None) -> None:
+        self.words = words
+
+    @reads
+    async def overview(self) -> dict[str, Any]:
+        """The latest version, how many there are, and the words of the file. Raises 404 if there is neither version nor file."""
+        versions = await self._latest()
+        latest = await self.read() if versions or self.words is None else {}
+        return {**latest, "versions": versions, "words": self.words}
 
     @reads
     async def history(self) -> list[dict[str, Any]]:

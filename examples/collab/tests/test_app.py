@@ -76,7 +76,7 @@ async def test_a_document_keeps_its_versions(client: httpx.AsyncClient, clock: V
     await clock.advance(minutes=1)
     assert (await save(client, ann, "second", 1)).json() == {"version": 2}
     latest = {"version": 2, "author": "ann", "saved_at": began_ms + 60_000, "text": "second"}
-    assert (await client.get("/documents/plan", headers=ann)).json() == latest
+    assert (await client.get("/documents/plan", headers=ann)).json() == {**latest, "versions": 2, "words": None}
     assert (await client.get("/documents/plan/versions/1", headers=ann)).json()["text"] == "first"
     history = (await client.get("/documents/plan/versions", headers=ann)).json()["versions"]
     assert [entry["version"] for entry in history] == [2, 1]
@@ -133,7 +133,18 @@ async def test_a_room_keeps_its_last_messages(app: TestApp, client: httpx.AsyncC
     assert (await client.get("/rooms/lobby/messages", headers=ann, params={"after": "x"})).status_code == 400
 
 
-async def test_the_units_that_do_not_run_yet_are_told(app: TestApp) -> None:
-    """The bucket and its observer parse, and are listed as waiting."""
-    waiting = {unit.name for unit in app.application.manifest.not_running_yet()}
-    assert waiting == {"documents", "document-processor"}
+async def test_the_words_of_a_file_are_counted(app: TestApp, client: httpx.AsyncClient) -> None:
+    """Once it has arrived, whoever put it into the bucket; a file that goes has none."""
+    ann = await login(client, "ann")
+    assert (await client.post("/documents/plan/upload", headers=ann, content=b"one two three")).json()["size"] == 13
+    await sleep(10)
+    assert (await client.get("/documents/plan", headers=ann)).json() == {"versions": 0, "words": 3}
+    await save(client, ann, "text", 0)
+    await app.env.DOCUMENTS.put("uploads/plan", "four\nfive")
+    await app.crash()
+    await sleep(30)
+    found = (await client.get("/documents/plan", headers=ann)).json()
+    assert (found["words"], found["versions"], found["text"]) == (2, 1, "text")
+    await app.env.DOCUMENTS.delete("uploads/plan")
+    await sleep(10)
+    assert (await client.get("/documents/plan", headers=ann)).json()["words"] is None
