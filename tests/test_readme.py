@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -43,7 +45,7 @@ def missing(text: str) -> list[str]:
 
 def test_the_example_runs(tmp_path: Path) -> None:
     """The manifest and the module are an application, and the test shown for them passes, whatever the schedule."""
-    module, test = shown("python")
+    module, test, _ = shown("python")
     (tmp_path / "stead.manifest").write_text(shown("manifest")[0])
     (tmp_path / "app.py").write_text(module)
     names: dict[str, Callable[..., Awaitable[None]]] = {}
@@ -55,6 +57,30 @@ def test_the_example_runs(tmp_path: Path) -> None:
 
     for seed in range(5):
         run(main, seed=seed)
+
+
+def test_the_room_works() -> None:
+    """What is said is heard by all, and told to who comes later, also after hibernation and a crash."""
+    module = sys.modules["readme_room"] = ModuleType("readme_room")  # where annotations are looked up
+    exec(shown("python")[2], vars(module))
+
+    async def main() -> None:
+        async with TestApp.of(actors={"chat-room": module.ChatRoom}) as app:
+            address = "/parties/chat-room/lobby"
+            async with app.connect(address) as ann, app.connect(address) as bob:
+                await app.clock.advance(20)
+                await ann.send("hello")
+                assert [await ann.receive_json(), await ann.receive(), await bob.receive_json(), await bob.receive()] == [
+                    {"history": []},
+                    "hello",
+                    {"history": []},
+                    "hello",
+                ]
+            await app.crash()
+            async with app.connect(address) as eve:
+                assert await eve.receive_json() == {"history": ["hello"]}
+
+    run(main)
 
 
 def test_the_curls_work() -> None:

@@ -1,10 +1,12 @@
-"""Chat rooms: one actor for each room, with its history in the room's own SQL database."""
+"""Chat rooms: one actor for each room, with its history in the room's own SQL database, and sockets that hear what is said."""
 
+import json
 from typing import Any
 
-from stead import Actor, HTTPException, Request, Service, reads, route
+from stead import Actor, HTMLResponse, Request, Response, Service, Socket, reads, route
 
-HISTORY_MESSAGES_MAX = 100  # in one answer
+HISTORY_MESSAGES_MAX = 100  # told to who joins
+TEXT_CHARS_MAX = 2_000
 
 
 class ChatRoom(Actor):
@@ -13,28 +15,51 @@ class ChatRoom(Actor):
             "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY, author TEXT NOT NULL, text TEXT NOT NULL)"
         )
 
-    async def post(self, author: str, text: str) -> int:
-        await self.sql.execute("INSERT INTO messages (author, text) VALUES (?, ?)", author, text)
-        return int(await self.sql.fetch_value("SELECT max(id) FROM messages"))  # type: ignore[arg-type]
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        socket.set_state(request.query_params.get("name", "somebody")[:40])
+        for message in await self.history():
+            socket.send(message)
+
+    async def on_message(self, socket: Socket, message: str | bytes) -> None:
+        text = json.loads(message)["text"]
+        if isinstance(text, str) and 0 < len(text) <= TEXT_CHARS_MAX:
+            await self.sql.execute("INSERT INTO messages (author, text) VALUES (?, ?)", socket.state, text)
+            self.broadcast({"author": socket.state, "text": text})  # leaves when the row is on the disk
 
     @reads
-    async def history(self, after: int = 0) -> list[dict[str, Any]]:
-        return await self.sql.fetch_all(
-            "SELECT id, author, text FROM messages WHERE id > ? ORDER BY id LIMIT ?", after, HISTORY_MESSAGES_MAX
-        )
+    async def history(self) -> list[dict[str, Any]]:
+        last = "SELECT id, author, text FROM messages ORDER BY id DESC LIMIT ?"
+        return await self.sql.fetch_all(f"SELECT author, text FROM ({last}) ORDER BY id", HISTORY_MESSAGES_MAX)
 
 
-class Api(Service):
-    @route("POST", "/rooms/{room}/messages")
-    async def post(self, request: Request, room: str) -> dict[str, Any]:
-        match await request.json():
-            case {"author": str(author), "text": str(text)}:
-                return {"id": await self.env.actor(ChatRoom).get(room).post(author, text)}
-        raise HTTPException(400, 'send {"author": "…", "text": "…"}')
+class Web(Service):
+    @route("GET", "/")
+    async def page(self, request: Request) -> Response:
+        return HTMLResponse(PAGE)
 
-    @route("GET", "/rooms/{room}/messages")
-    async def history(self, request: Request, room: str) -> dict[str, Any]:
-        after = request.query_params.get("after", "0")
-        if not after.isascii() or not after.isdigit():
-            raise HTTPException(400, "after is the number of the last message you have seen")
-        return {"messages": await self.env.actor(ChatRoom).get(room).history(int(after))}
+    @route("GET", "/rooms/{room}/history")
+    async def history(self, request: Request, room: str) -> list[dict[str, Any]]:
+        return await self.env.actor(ChatRoom).get(room).history()
+
+
+PAGE = """<!doctype html>
+<meta charset="utf-8"><title>Chat</title>
+<style>body { font: 16px system-ui; margin: 2rem auto; max-width: 40rem } input { font: inherit; width: 100% }</style>
+<h1>lobby</h1><div id="said"></div><form><input placeholder="Say something" autofocus></form>
+<script>
+  const name = prompt("Your name") || "somebody";
+  const socket = new WebSocket(`ws://${location.host}/parties/chat-room/lobby?name=${encodeURIComponent(name)}`);
+  socket.onmessage = (event) => {
+    const { author, text } = JSON.parse(event.data);
+    const line = document.createElement("p");
+    line.textContent = `${author}: ${text}`;
+    document.getElementById("said").append(line);
+  };
+  document.forms[0].onsubmit = (event) => {
+    event.preventDefault();
+    const input = event.target.elements[0];
+    socket.send(JSON.stringify({ text: input.value }));
+    input.value = "";
+  };
+</script>
+"""

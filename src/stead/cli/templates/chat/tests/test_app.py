@@ -4,24 +4,36 @@ import httpx
 
 from stead.testing import TestApp
 
-
-async def test_a_room_remembers_what_was_said(client: httpx.AsyncClient) -> None:
-    await client.post("/rooms/lobby/messages", json={"author": "ann", "text": "hello"})
-    await client.post("/rooms/lobby/messages", json={"author": "bob", "text": "hi"})
-    answer = await client.get("/rooms/lobby/messages", params={"after": 1})
-    assert answer.json() == {"messages": [{"id": 2, "author": "bob", "text": "hi"}]}
+LOBBY = "/parties/chat-room/lobby?name="
 
 
-async def test_rooms_are_apart(client: httpx.AsyncClient) -> None:
-    await client.post("/rooms/lobby/messages", json={"author": "ann", "text": "hello"})
-    assert (await client.get("/rooms/kitchen/messages")).json() == {"messages": []}
+async def test_everybody_hears_what_is_said(app: TestApp) -> None:
+    async with app.connect(LOBBY + "ann") as ann, app.connect(LOBBY + "bob") as bob:
+        await ann.send({"text": "hello"})
+        for socket in (ann, bob):
+            assert await socket.receive_json() == {"author": "ann", "text": "hello"}
 
 
-async def test_a_message_without_text_is_refused(client: httpx.AsyncClient) -> None:
-    assert (await client.post("/rooms/lobby/messages", json={"author": "ann"})).status_code == 400
+async def test_rooms_are_apart(app: TestApp, client: httpx.AsyncClient) -> None:
+    async with app.connect(LOBBY + "ann") as ann:
+        await ann.send({"text": "hello"})
+        await ann.receive()
+    assert (await client.get("/rooms/kitchen/history")).json() == []
+
+
+async def test_what_is_no_message_changes_nothing(app: TestApp, client: httpx.AsyncClient) -> None:
+    async with app.connect(LOBBY + "ann") as ann:
+        for message in ("hello", "[]", '{"text": 3}', '{"text": ""}'):
+            await ann.send(message)
+        await ann.send({"text": "fine"})
+        assert (await ann.receive_json())["text"] == "fine"
+    assert len((await client.get("/rooms/lobby/history")).json()) == 1
 
 
 async def test_history_survives_a_crash(app: TestApp) -> None:
-    await app.env.CHAT_ROOM.get("lobby").post("ann", "hello")
+    async with app.connect(LOBBY + "ann") as ann:
+        await ann.send({"text": "hello"})
+        await ann.receive()
     await app.crash()
-    assert len(await app.env.CHAT_ROOM.get("lobby").history()) == 1
+    async with app.connect(LOBBY + "bob") as bob:
+        assert await bob.receive_json() == {"author": "ann", "text": "hello"}
