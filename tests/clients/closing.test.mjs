@@ -182,6 +182,20 @@ test("partysocket that reconnects beside its own half open socket takes its plac
   await until(async () => (await ann.ask({ count: 1 })).count === 1, "the older one gone");
 });
 
+test("many reconnects in a row leave one socket", async (t) => {
+  const ann = Peer.party(t, server, { room: "restless", id: "ann" });
+  for (let number = 0; number < 50; number += 1) {
+    ann.socket.reconnect();
+    if (number % 2 === 0) await pause(number % 10);
+  }
+  assert.equal((await ann.ask("here")).id, "ann");
+  const bob = Peer.party(t, server, { room: "restless", id: "bob" });
+  await until(async () => (await bob.ask({ count: 1 })).count === 2, "the earlier ones gone");
+  assert.deepEqual(await bob.ask({ tag: "ann" }), { tag: "ann", ids: ["ann"] });
+  bob.send({ broadcast: "anybody there?" });
+  assert.equal(await ann.next(), "anybody there?");
+});
+
 test("a client that does not read is closed with 1013, and the others get everything", async (t) => {
   const watcher = await watching(t, "slow");
   const slow = await Peer.plain(t, server, "/parties/main/slow?_pk=slow").open();

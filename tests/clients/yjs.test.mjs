@@ -52,6 +52,28 @@ test("offline edits of all three survive a kill of the server, and one who comes
   assert.deepEqual(late.map.toJSON(), all[0].map.toJSON());
 });
 
+test("random edits under lost connections and kills of the server make one document", async (t) => {
+  const all = await editors(t, "random");
+  const below = (bound) => Math.floor(Math.random() * bound);
+  for (let step = 1; step <= 600; step += 1) {
+    const editor = all[below(all.length)];
+    const { text, map } = editor;
+    if (below(4) === 0 && text.length > 5) text.delete(below(text.length - 3), 3);
+    else text.insert(below(text.length + 1), `${step} `);
+    if (below(5) === 0) map.set(String(below(20)), step);
+    if (below(40) === 0) editor.cut();
+    if (step % 200 === 0) {
+      await server.end("SIGKILL");
+      await server.resume();
+    } else if (below(3) === 0) await pause(below(8));
+  }
+  for (const editor of all) await editor.synced();
+  all[0].map.set("end", true);
+  await converged(all);
+  const late = await new Editor(t, server, "y-websocket", "random").synced();
+  await converged([...all, late]);
+});
+
 for (const kind of KINDS) {
   test(`who is there: ${kind} shows its state, changes it, and is gone when it leaves`, async (t) => {
     const watchers = await editors(t, `who ${kind}`);
