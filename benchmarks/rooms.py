@@ -66,11 +66,15 @@ class RoomSession:
 
     def run(self, workload: str, contenders: Sequence[Contender]) -> None:
         with ExitStack() as stack:
-            load = SocketLoad(stack.enter_context(self._fresh(f"{workload}-load")))
-            servers = [
-                stack.enter_context(Server(contender, stack.enter_context(self._fresh(f"{workload}-{contender.name}"))))
-                for contender in contenders
-            ]
+            try:
+                load = SocketLoad(stack.enter_context(self._fresh(f"{workload}-load")))
+                servers = [
+                    stack.enter_context(Server(contender, stack.enter_context(self._fresh(f"{workload}-{contender.name}"))))
+                    for contender in contenders
+                ]
+            except LoadFailed as exc:
+                self._report.notes.append(f"{workload} failed: {exc}")
+                return
             for repeat in range(self._size.repeats):
                 for talk in TALKS:
                     for server in servers:
