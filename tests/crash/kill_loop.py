@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[2]
 LOAD_S_MIN, LOAD_S_MAX = 0.2, 1.0  # from the first request to the kill
 START_S_MAX = 60.0  # a server that needs longer to be ready does not start at all
 ALARM_S_MAX = 30.0  # alarms are due 0.15 s after a write; the rest is patience with a loaded machine
+ORDERS_S_MAX = 60.0  # an order whose payment was interrupted asks again after 10 s
 POLL_S = 0.05
 NAMES = [f"name-{number}" for number in range(8)]  # of the actors of a kind: few, so that clients meet at them
 FAULTS_SHOWN_MAX = 20  # of all that were found; --json has the rest
@@ -57,10 +58,11 @@ class Connection:
         self._reader = reader
         self._writer = writer
 
-    async def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+    async def ask(self, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
         """The status and the JSON of the answer. Raises `ServerGone`; the request may have happened then."""
         content = b"" if body is None else json.dumps(body).encode()
-        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n\r\n"
+        key_line = f"idempotency-key: {key}\r\n" if key else ""
+        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n{key_line}\r\n"
         try:
             self._writer.write(head.encode() + content)
             answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
@@ -256,6 +258,90 @@ class Ledgers:
         return [f"{path} waits for an alarm that was lost: {ledger}"]
 
 
+class Orders:
+    """Orders of `examples/orders`. A request that got no answer is repeated with its key after the restart, so what must be there
+    is known exactly: every order ends, and neither money nor stock nor what a cart held is lost or made on the way."""
+
+    name = "orders"
+    place = ROOT / "examples" / "orders"
+
+    def __init__(self) -> None:
+        self._unanswered: dict[str, tuple[str, dict[str, Any]]] = {}  # by key
+        self._put_in = 0
+        self._wanted = Counter[str]()  # by user
+        self._open: set[str] = set()  # orders whose end is not known
+        self._bought = Counter[str]()  # by user: what confirmed orders hold
+
+    async def work(self, client: int, connection: Connection, load: Load) -> None:
+        number, user = 0, NAMES[client % len(NAMES)]
+        while True:
+            number += 1
+            key = f"{load.round}.{client}.{number}"
+            match number % 4:
+                case 1:
+                    request: tuple[str, dict[str, Any]] = "/stock/tea", {"quantity": 2, "price_cents": 7}
+                case 3:
+                    request = "/orders", {"user": user, "card": "declined" if number % 8 == 3 else "4242"}
+                case _:
+                    request = f"/carts/{user}", {"sku": "tea", "quantity": 1 + number % 3}
+            self._unanswered[key] = request
+            load.faults += await self._ask(connection, key)
+            load.acknowledged += 1
+
+    async def _ask(self, connection: Connection, key: str) -> list[str]:
+        path, body = self._unanswered[key]
+        status, answer = await connection.ask("POST", path, body, key)
+        del self._unanswered[key]
+        if path == "/orders" and status == 409:  # another order has taken what was in the cart
+            return []
+        if status != 200:
+            return [f"{path} was answered with {status}: {answer}"]
+        if path == "/orders":
+            self._open.add(answer["id"])
+        elif path == "/stock/tea":
+            self._put_in += body["quantity"]
+        else:
+            self._wanted[path.removeprefix("/carts/")] += body["quantity"]
+        return []
+
+    async def faults(self, connection: Connection) -> list[str]:
+        faults = [fault for key in list(self._unanswered) for fault in await self._ask(connection, key)]
+        deadline_s = asyncio.get_running_loop().time() + ORDERS_S_MAX
+        for order in sorted(self._open):
+            faults += await self._end(connection, order, deadline_s)
+        self._open.clear()
+        while (missing := await self._imbalance(connection)) and asyncio.get_running_loop().time() < deadline_s:
+            await sleep(POLL_S)  # the last signals are on their way
+        return faults + missing
+
+    async def _imbalance(self, connection: Connection) -> list[str]:
+        _, stock = await connection.ask("GET", "/stock/tea")
+        _, payment = await connection.ask("GET", "/payments/4242")
+        sold, faults = sum(self._bought.values()), []
+        if (stock["free"], stock["reserved"], stock["sold"]) != (self._put_in - sold, 0, sold):
+            faults.append(f"the stock is {stock}; {self._put_in} were put in, and {sold} are in confirmed orders")
+        if payment["charged_cents"] != 7 * sold:
+            faults.append(f"the card was charged {payment['charged_cents']} for {sold} at 7")
+        for user in NAMES:
+            _, cart = await connection.ask("GET", f"/carts/{user}")
+            if cart.get("tea", 0) + self._bought[user] != self._wanted[user]:
+                faults.append(f"{user} wanted {self._wanted[user]}, has bought {self._bought[user]}, and the cart is {cart}")
+        return faults
+
+    async def _end(self, connection: Connection, order: str, deadline_s: float) -> list[str]:
+        while True:
+            status, shown = await connection.ask("GET", f"/orders/{order}")
+            if status != 200:
+                return [f"{order} is lost: {shown}"]
+            if shown["state"] == "confirmed":
+                self._bought[order.rpartition("-")[0]] += shown["lines"]["tea"]
+            if shown["state"] in ("confirmed", "cancelled"):
+                return []
+            if asyncio.get_running_loop().time() > deadline_s:
+                return [f"{order} has not ended: {shown}"]
+            await sleep(POLL_S)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A round as it is reported; `faults` are those of the answers and those found after the restart."""
@@ -335,8 +421,8 @@ class Attack:
             await server.wait()
 
 
-WORKLOADS: dict[str, type[Carts] | type[Counters] | type[Ledgers]] = {
-    workload.name: workload for workload in (Carts, Counters, Ledgers)
+WORKLOADS: dict[str, type[Carts] | type[Counters] | type[Ledgers] | type[Orders]] = {
+    workload.name: workload for workload in (Carts, Counters, Ledgers, Orders)
 }
 
 

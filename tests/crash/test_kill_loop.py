@@ -26,8 +26,15 @@ def kill_loop(*options: str) -> tuple[int, list[dict[str, Any]]]:
 
 def test_what_was_acknowledged_survives_kill_9() -> None:
     """Items, counters, keys, SQL, attributes and alarms: all that was answered is there after every kill, whole and once."""
-    code, outcomes = kill_loop("--rounds", "3", "--clients", "32")
+    code, outcomes = kill_loop("--rounds", "3", "--clients", "32", "--only", "carts", "--only", "counters", "--only", "ledgers")
     assert [outcome["faults"] for outcome in outcomes] == [[]] * 9 and code == 0
+    assert all(outcome["acknowledged"] > 0 for outcome in outcomes)
+
+
+def test_orders_end_after_kill_9() -> None:
+    """Requests repeated with their keys, steps over four actors: money, stock and carts add up after every kill."""
+    code, outcomes = kill_loop("--rounds", "2", "--clients", "8", "--only", "orders")
+    assert [outcome["faults"] for outcome in outcomes] == [[], []] and code == 0
     assert all(outcome["acknowledged"] > 0 for outcome in outcomes)
 
 

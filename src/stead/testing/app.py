@@ -49,6 +49,7 @@ _FIRST_PORT = 50_000  # of the clients
 _NETWORK, _BLOBS = 1 << 32, 1 << 33  # what sets the chances of the network and of blobs apart from the others of a seed
 EVICT_WAIT_S = 120.0  # how long an actor may stay busy: twice a turn's limit, and then some
 _EVICT_POLL_S, _CLOSE_POLL_S = 0.001, 0.1
+_CRASHED = "the process crashed before it answered; read the state before you try again"
 
 T = TypeVar("T")
 
@@ -243,7 +244,7 @@ class _Process:
         self._is_ending = True
         for reply in list(self._replies):
             if not reply.done():
-                reply.set_exception(Ambiguous("the process crashed before it answered; read the state before you try again"))
+                reply.set_exception(Ambiguous(_CRASHED))
         self._cut_links()
         await self.engine.crash()
         for task in self._tasks:
@@ -315,10 +316,8 @@ async def _await(answer: Any) -> Any:
 
 
 def _copy(source: asyncio.Future[Any], reply: asyncio.Future[Any]) -> None:
-    if source.cancelled():
-        reply.cancel()
-        return
-    error = source.exception()
+    # Nobody but the end of the process cancels what runs in it: who asked a process that was dying already hears of it, too.
+    error = Ambiguous(_CRASHED) if source.cancelled() else source.exception()
     if reply.done():
         return
     if error is None:
