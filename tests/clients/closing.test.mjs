@@ -5,7 +5,7 @@ import { Peer, pause, until } from "./support/peers.mjs";
 import { Server } from "./support/server.mjs";
 
 const HALF_MIB = 512 * 1024;
-const LIMITS = ["--socket-ping-s", "0.5", "--socket-pong-s", "0.5", "--socket-buffer-max-mib", "1", "--socket-message-max-mib", "1"];
+const LIMITS = ["--socket-ping-s", "0.5", "--socket-pong-s", "2", "--socket-buffer-max-mib", "1", "--socket-message-max-mib", "1"];
 const server = await Server.start(...LIMITS);
 after(() => server.remove());
 
@@ -146,7 +146,7 @@ test("a peer that does not answer pings is dropped, one that does stays", async 
   assert.deepEqual(news.map((each) => each.failed ?? each.closed), ["silent", "silent"]);
   assert.equal(news[1].code, 1006);
   await silent.closed();
-  await pause(2000); // several times what a silent peer is given
+  await pause(3000); // as long again as the silent one was given
   assert.equal(ann.opened, 1);
   assert.equal((await ann.ask("well")).echo, "well");
 });

@@ -14,8 +14,10 @@ test("a room gets the path below it, and the query", async () => {
 });
 
 test("PartySocket.fetch finds it", async () => {
-  const answer = await PartySocket.fetch({ host: server.host, room: "lobby", path: "down", query: { a: "1" } }, { method: "POST", body: "text" });
-  assert.deepEqual(await answer.json(), { method: "POST", path: "/parties/main/lobby/down", query: "a=1", body: "text", room: "lobby" });
+  const options = { host: server.host, room: "lobby", path: "down", query: { a: "1" } };
+  const answer = await PartySocket.fetch(options, { method: "POST", body: "text" });
+  const path = "/parties/main/lobby/down";
+  assert.deepEqual(await answer.json(), { method: "POST", path, query: "a=1", body: "text", room: "lobby" });
 });
 
 test("/party is the party called main", async () => {
@@ -24,7 +26,8 @@ test("/party is the party called main", async () => {
   assert.deepEqual((await server.fetch("POST", "/parties/main/short/increment")).json, { number: 2 });
 });
 
-for (const path of ["/parties", "/parties/", "/parties/main", "/parties/main/", "/party", "/party/", "/parties/nobody/lobby", "/parties//lobby"]) {
+const NO_ROOMS = ["/parties", "/parties/", "/parties/main", "/parties/main/", "/party", "/party/", "/parties//lobby"];
+for (const path of [...NO_ROOMS, "/parties/nobody/lobby"]) {
   test(`${path} names no room: 404`, async () => {
     assert.equal((await server.fetch("GET", path)).status, 404);
   });

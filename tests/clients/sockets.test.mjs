@@ -254,9 +254,9 @@ test("a handshake without key, of another version, or by POST is refused", async
 
 test("PartySocket.fetch and a socket reach the same room", async (t) => {
   const ann = Peer.party(t, server, { room: "both" });
-  const fetch = (path) => PartySocket.fetch({ host: server.host, room: "both", path }, { method: "POST" }).then((answer) => answer.json());
+  const post = (path) => PartySocket.fetch({ host: server.host, room: "both", path }, { method: "POST" }).then((answer) => answer.json());
   ann.send({ put: ["key", 1] });
   assert.deepEqual(await ann.ask({ get: "key" }), { key: "key", value: 1 });
-  assert.deepEqual(await fetch("increment"), { number: 1 });
-  assert.equal((await fetch("deep/down")).room, "both");
+  assert.deepEqual(await post("increment"), { number: 1 });
+  assert.equal((await post("deep/down")).room, "both");
 });

@@ -173,9 +173,9 @@ test("custom messages go both ways, and nobody else is sent text", async (t) => 
   assert.deepEqual([plain.record.texts, partykit.record.texts], [[], []]);
 });
 
-// -- byte for byte -------------------------------------------------------------------------------------------------------------------
+// -- byte for byte ----------------------------------------------------------------------------------------------------
 
-const SYNC = 0, AWARENESS = 1, QUERY = 3;
+const [SYNC, AWARENESS, QUERY] = [0, 1, 3];
 
 /** A socket that speaks for itself, past what greets it. */
 async function plain(t, room) {

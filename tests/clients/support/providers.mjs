@@ -20,7 +20,8 @@ function recorded() {
 }
 
 const OPEN = {
-  "y-websocket": (server, party, room, doc, options) => new WebsocketProvider(`ws://${server.host}/parties/${party}`, room, doc, options),
+  "y-websocket": (server, party, room, doc, options) =>
+    new WebsocketProvider(`ws://${server.host}/parties/${party}`, room, doc, options),
   "y-partykit": (server, party, room, doc, options) => new YPartyKitProvider(server.host, room, doc, { ...options, party }),
   "y-partyserver": (server, party, room, doc, options) => new YProvider(server.host, room, doc, { ...options, party }),
 };

@@ -38,7 +38,8 @@ export class Server {
   /** Start it again where it was, on its data. */
   async resume() {
     const flags = ["--port", String(this.port), "--data", this.#data, ...this.#flags];
-    const child = spawn(PYTHON, [...STEAD, "serve", join(ROOT, "examples/parties"), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    const command = [...STEAD, "serve", join(ROOT, "examples/parties"), ...flags];
+    const child = spawn(PYTHON, command, { stdio: ["ignore", "pipe", "pipe"] });
     this.#process = child;
     child.stderr.on("data", (text) => (this.errors += text));
     const signal = AbortSignal.timeout(LIMIT_MS);
@@ -56,10 +57,12 @@ export class Server {
     return (await ended)[0];
   }
 
-  /** Let nothing of it stay. */
+  /** Let nothing of it stay. Throws if it has lost an error that nobody was to see. */
   async remove() {
     if (this.#process !== null) await this.end("SIGKILL");
     await rm(this.#data, { recursive: true, force: true });
+    const stray = this.errors.match(/.*(never retrieved|never awaited|exception in callback|task was destroyed).*/i);
+    if (stray) throw new Error(`the server wrote: ${stray[0]}`);
   }
 
   /** A request whose path is sent as it is written. */
