@@ -254,7 +254,7 @@ test("a handshake without key, of another version, or by POST is refused", async
 
 test("PartySocket.fetch and a socket reach the same room", async (t) => {
   const ann = Peer.party(t, server, { room: "both" });
-  const post = (path) => PartySocket.fetch({ host: server.host, room: "both", path }, { method: "POST" }).then((answer) => answer.json());
+  const post = async (path) => (await PartySocket.fetch({ host: server.host, room: "both", path }, { method: "POST" })).json();
   ann.send({ put: ["key", 1] });
   assert.deepEqual(await ann.ask({ get: "key" }), { key: "key", value: 1 });
   assert.deepEqual(await post("increment"), { number: 1 });

@@ -27,7 +27,7 @@ from rich.table import Table
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from stead.clock import sleep
+from stead.clock import SystemClock, sleep
 from tests.process.conftest import Server, serving
 from tests.soak.member import Load, Member
 
@@ -38,6 +38,7 @@ SAMPLE_S = 0.5
 GROWTH_MAX = 0.05  # of the memory, from the second quarter to the last one
 GROWTH_MIB_MIN = 8.0  # less says nothing: allocators keep what a burst has taken
 FAULTS_SHOWN_MAX = 20
+CLOCK = SystemClock()  # the loop's own counts milliseconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ async def soak(load: Load, server: Server) -> Outcome:
     members = [member for room in rooms for member in room]
     connections = [await _connection(server, member) for member in members]
     before, samples = _memory_mib(server), list[float]()
-    begin_s = asyncio.get_running_loop().time() + LEAD_S
+    begin_s = CLOCK.elapsed_s() + LEAD_S
     for member in members:
         member.schedule(begin_s)
     async with asyncio.TaskGroup() as tasks:
@@ -89,20 +90,18 @@ async def _connection(server: Server, member: Member) -> ClientConnection:
 
 
 async def _send(connection: ClientConnection, member: Member) -> None:
-    loop = asyncio.get_running_loop()
     try:
         for message, due_s in enumerate(member.due_s):
-            await sleep(max(0.0, due_s - loop.time()))
+            await sleep(max(0.0, due_s - CLOCK.elapsed_s()))
             await connection.send(member.text(message))
     except ConnectionClosed as exc:
         member.end = str(exc)
 
 
 async def _receive(connection: ClientConnection, member: Member, room: Sequence[Member]) -> None:
-    loop = asyncio.get_running_loop()
     try:
         for _ in range(member.wanted()):
-            member.take(await connection.recv(), room, loop.time())
+            member.take(await connection.recv(), room, CLOCK.elapsed_s())
     except ConnectionClosed as exc:
         member.end = str(exc)
 
