@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from stead.clock import sleep
+from stead.ids import Chance
 
 pytestmark = pytest.mark.process
 
@@ -106,3 +110,107 @@ def test_tasks_run_from_a_shell(tmp_path: Path) -> None:
         assert "there are: good, bad" in (await stead(tmp_path, "tasks", "run", "godo", code=1))[1]
 
     bounded(work)
+
+
+DATABASE = 'application "a" { sql_database "main" {} }'
+
+
+def test_databases_are_worked_on_from_a_shell(tmp_path: Path) -> None:
+    """Statements, migrations, export to both forms and import of both, beside a server and without one."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text(DATABASE)
+        (tmp_path / "app.py").write_text("")
+        folder = tmp_path / "db" / "main"
+        folder.mkdir(parents=True)
+        (folder / "0001_users.sql").write_text("CREATE TABLE users (id INTEGER PRIMARY KEY, name TEXT);")
+        assert "applied 0001_users" in (await stead(tmp_path, "db", "migrate", "main"))[0]
+        assert (await asked(tmp_path, "db", "migrate", "main")) == {"database": "main", "applied": []}
+        await stead(tmp_path, "db", "execute", "main", said="INSERT INTO users (name) VALUES ('ann'), ('bob');")
+        async with serving(tmp_path):
+            (folder / "0002_bad.sql").write_text("INSERT INTO users (name) VALUES ('cleo');\nINSERT INTO nobody VALUES (1);")
+            said = (await stead(tmp_path, "db", "migrate", "main", code=1))[1]
+            assert "db/main/0002_bad.sql:2: no such table: nobody" in said and "hint: correct the file" in said
+            (folder / "0002_bad.sql").unlink()
+            results = (await asked(tmp_path, "db", "execute", "main", "SELECT name FROM users ORDER BY id"))["results"]
+            assert results[0]["results"] == [{"name": "ann"}, {"name": "bob"}]
+            for ending in ("sqlite", "sql"):
+                await stead(tmp_path, "db", "export", "main", f"out.{ending}")
+            assert "never overwrites" in (await stead(tmp_path, "db", "export", "main", "out.sql", code=1))[1]
+            assert "holds data already" in (await stead(tmp_path, "db", "import", "main", "out.sqlite", code=1))[1]
+            await stead(tmp_path, "db", "execute", "main", "DROP TABLE users")
+            await stead(tmp_path, "db", "import", "main", "out.sqlite", "--overwrite")
+            assert "bob" in (await stead(tmp_path, "db", "execute", "main", "SELECT * FROM users"))[0]
+        await stead(tmp_path, "db", "execute", "main", "DELETE FROM users")
+        assert (await asked(tmp_path, "db", "import", "main", "out.sql", "--overwrite"))["size_bytes"] > 0
+        assert "bob" in (await stead(tmp_path, "db", "execute", "main", "SELECT * FROM users"))[0]
+        assert (await asked(tmp_path, "db", "migrate", "main"))["applied"] == []
+        (tmp_path / "bad.sql").write_text("CREATE TABLE t (a); INSERTT")
+        assert "no dump" in (await stead(tmp_path, "db", "import", "main", "bad.sql", "--overwrite", code=1))[1]
+        assert list((tmp_path / ".stead" / "imports").iterdir()) == []
+        with sqlite3.connect(tmp_path / "out.sqlite") as connection:
+            assert connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall() == [
+                ("stead_migrations",),
+                ("users",),
+            ]
+        connection.close()
+
+    bounded(work)
+
+
+SLOW = """CREATE TABLE big{0} AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n;
+INSERT INTO steps VALUES ({0});
+"""
+
+
+def test_a_kill_during_migrations_leaves_none_of_them_half(tmp_path: Path) -> None:
+    """`kill -9` at many moments of the start: what the ledger says was applied is there, and nothing else; then it starts."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text(DATABASE)
+        (tmp_path / "app.py").write_text("")
+        folder = tmp_path / "db" / "main"
+        folder.mkdir(parents=True)
+        (folder / "0001_steps.sql").write_text("CREATE TABLE steps (n);")
+        for number in range(2, 42):
+            (folder / f"{number:04}_step.sql").write_text(SLOW.format(number))
+        chance, seen = Chance(1), set()
+        data = tmp_path / ".stead" / "stead.sqlite"
+        for _ in range(6):
+            process = await start(tmp_path, "serve", "--port", "0")
+            before = size_of(data)
+            while size_of(data) == before and process.returncode is None:  # it has begun to write
+                await sleep(0.002)
+            await sleep(chance.fraction() * 0.1)
+            if process.returncode is None:
+                process.kill()
+            await process.communicate()
+            applied, steps, big = await state_of(tmp_path)
+            assert applied == steps + 1 == big + 1, (applied, steps, big)
+            seen.add(applied)
+        assert len(seen) > 1, seen
+        async with serving(tmp_path):
+            assert await state_of(tmp_path) == (41, 40, 40)
+
+    bounded(work)
+
+
+STATE = """SELECT count(*) AS n FROM stead_migrations;
+SELECT count(*) AS n FROM steps;
+SELECT count(*) AS n FROM sqlite_schema WHERE name LIKE 'big%';
+"""
+
+
+async def state_of(place: Path) -> tuple[int, int, int]:
+    """How many migrations were applied, by the ledger and by the two things that each but the first does."""
+    answer = await asked(place, "db", "execute", "main", "SELECT name FROM sqlite_schema WHERE name = 'stead_migrations'")
+    if not answer["results"][0]["results"]:
+        return 1, 0, 0
+    answer = await asked(place, "db", "execute", "main", STATE)
+    applied, steps, big = (result["results"][0]["n"] for result in answer["results"])
+    return applied, steps, big
+
+
+def size_of(data: Path) -> int:
+    """Of the files of an engine."""
+    return sum(path.stat().st_size for path in data.parent.glob("*.sqlite*")) if data.parent.is_dir() else 0

@@ -154,14 +154,6 @@ def test_units_know_their_place_and_binding() -> None:
     assert (shop.actors[0].kind, Position("a", 1, 2)) == ("actor", ("a", 1, 2))
 
 
-def test_what_does_not_run_yet_is_listed() -> None:
-    """`stead check` can say which units this release only reads."""
-    waiting = parse_manifest(COLLABORATIVE, "m").not_running_yet()
-    kinds = ["sql_database"]
-    assert [unit.kind for unit in waiting] == kinds
-    assert parse_manifest(SHOP, "m").not_running_yet() == []
-
-
 @pytest.mark.parametrize(
     "text",
     [

@@ -30,6 +30,9 @@ class Ledger(Actor):
             return []
         return [[row["n"] for row in await self.sql.fetch_all("SELECT n FROM t ORDER BY n")], await self.storage.get("last")]
 
+    async def named(self) -> Any:
+        return await self.sql.fetch_one("SELECT :a AS a, :b AS b", {"a": 1, "b": "x"})
+
     @reads
     async def sneak(self) -> None:
         await self.sql.execute("INSERT INTO t VALUES (99)")
@@ -71,3 +74,9 @@ async def test_a_read_cannot_write_rows() -> None:
         with pytest.raises(Invalid):
             await ledger.sneak()
         assert await ledger.add(2) == 2
+
+
+async def test_parameters_have_names_or_places() -> None:
+    """One dict gives those of `:name`."""
+    async with TestApp.of(actors={"ledger": Ledger}) as app:
+        assert await app.env.LEDGER.get("a").named() == {"a": 1, "b": "x"}

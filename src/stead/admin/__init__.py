@@ -1,14 +1,16 @@
 """The operator's API: listing, showing, exporting and deleting actors of a stopped data directory or a running server."""
 
 from stead.admin.address import TOKEN_BYTES, ServerAddress, find_server, remove_address, write_address
-from stead.admin.api import AdminApi
+from stead.admin.api import IMPORTS, AdminApi
 from stead.admin.export import Progress
+from stead.admin.imports import prepare_database
 from stead.admin.operator import LIST_ACTORS_MAX, EngineOperator, Operator
 from stead.admin.remote import RemoteOperator, remote_operator
 from stead.admin.units import NodeUnits, Units
 from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine
 
 __all__ = [
+    "IMPORTS",
     "LIST_ACTORS_MAX",
     "TOKEN_BYTES",
     "ActorLine",
@@ -25,6 +27,7 @@ __all__ = [
     "Units",
     "ValueLine",
     "find_server",
+    "prepare_database",
     "remote_operator",
     "remove_address",
     "write_address",

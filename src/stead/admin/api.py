@@ -4,6 +4,7 @@ GET    actors?unit=&prefix=&cursor=&limit=    a page of the registry
 GET    actor?id=                              what one actor holds
 DELETE actor?id=                              erase it
 GET    export?id=                             it, as a SQLite file
+POST   import?id=&file=&overwrite=            make a database in the data directory's IMPORTS all that an actor holds
 GET    stats                                  the node's counters
 GET    units                                  the units of the manifest
 POST   unit?name=&operation=                  what an operation of a data service returns; its arguments are the body's JSON
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,16 +35,20 @@ from stead.errors import Invalid, SteadError
 from stead.ids import ActorId, parse_id
 
 PREFIX = "/_stead/admin/"
+IMPORTS = "imports"  # where in the data directory who is on this machine puts what is to be imported
+_IMPORT = re.compile(r"[0-9a-f]+\.sqlite")
 Stats = Callable[[], dict[str, int]]
 
 
 class AdminApi:
     """An ASGI application that answers below PREFIX."""
 
-    def __init__(self, operator: Operator, units: Units, stats: Stats, token: str, from_anywhere: bool = False) -> None:
+    def __init__(
+        self, operator: Operator, units: Units, stats: Stats, token: str, from_anywhere: bool = False, data: Path = Path()
+    ) -> None:
         self._token = token.encode()
         self._from_anywhere = from_anywhere
-        self._app = _application(_Handlers(operator, units, stats))
+        self._app = _application(_Handlers(operator, units, stats, data))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Request(scope))
@@ -58,7 +64,8 @@ class AdminApi:
 
 
 class _Handlers:
-    def __init__(self, operator: Operator, units: Units, stats: Stats) -> None:
+    def __init__(self, operator: Operator, units: Units, stats: Stats, data: Path) -> None:
+        self._data = data
         self._operator = operator
         self._units = units
         self._stats = stats
@@ -88,6 +95,14 @@ class _Handlers:
             rmtree(directory)
             raise
         return _Download(directory / "actor.sqlite", media_type="application/vnd.sqlite3")
+
+    async def import_sql(self, request: Request) -> Response:
+        query = request.query_params
+        if not _IMPORT.fullmatch(query.get("file", "")):
+            raise Invalid(f"file must be the name of a database in {IMPORTS}/ of the data directory")
+        actor = _actor(request)
+        await self._operator.import_sql(actor, self._data / IMPORTS / query["file"], query.get("overwrite") == "true")
+        return _answer({"imported": actor.text})
 
     async def stats(self, request: Request) -> Response:
         return _answer(self._stats())
@@ -121,6 +136,7 @@ def _application(handlers: _Handlers) -> Starlette:
             Route(PREFIX + "actor", handlers.show),
             Route(PREFIX + "actor", handlers.delete, methods=["DELETE"]),
             Route(PREFIX + "export", handlers.export),
+            Route(PREFIX + "import", handlers.import_sql, methods=["POST"]),
             Route(PREFIX + "stats", handlers.stats),
             Route(PREFIX + "units", handlers.list_units),
             Route(PREFIX + "unit", handlers.operate, methods=["POST"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -9,10 +10,11 @@ from typing import Protocol
 import apsw
 
 from stead.admin.export import Progress, export_actor, page_offset
+from stead.admin.imports import page_entries
 from stead.admin.reading import SCAN_ROWS, find_row, read_batches
 from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine, value_line
 from stead.clock import Clock
-from stead.errors import Unavailable
+from stead.errors import Invalid, Unavailable
 from stead.ids import ActorId
 from stead.storage.contract import ActorRow, Commit, Engine
 from stead.storage.entries import ALARM, ATTRIBUTE, PAGE, USER, range_end
@@ -30,6 +32,7 @@ class Operator(Protocol):
     async def show(self, actor: ActorId) -> ActorView: ...
     async def export(self, actor: ActorId, path: Path, progress: Progress) -> None: ...
     async def delete(self, actor: ActorId) -> None: ...
+    async def import_sql(self, actor: ActorId, file: Path, overwrite: bool) -> None: ...
 
 
 def nobody_holds(actor: ActorId) -> bool:
@@ -63,17 +66,32 @@ class EngineOperator:
         await export_actor(self._engine, actor, path, progress)
 
     async def delete(self, actor: ActorId) -> None:
-        """Erase the actor. An instance that comes to memory meanwhile is fenced by the new epoch: it can commit nothing."""
+        """Erase the actor."""
         await find_row(self._engine, actor)
+        await self._replace(actor, {})
+
+    async def import_sql(self, actor: ActorId, file: Path, overwrite: bool) -> None:
+        """Make a prepared database all that the actor holds. Raises `Invalid` if it holds anything, unless told to overwrite."""
+        entries = await asyncio.to_thread(page_entries, file)
+        if not overwrite and await self._engine.scan(actor, b"", None, limit=1):
+            raise Invalid(f"{actor} holds data already; --overwrite replaces it, `stead db export` keeps a copy")
+        await self._replace(actor, entries)
+
+    async def _replace(self, actor: ActorId, entries: dict[bytes, bytes]) -> None:
+        """Make `entries` all that the actor holds, in one commit.
+
+        An instance that comes to memory meanwhile is fenced by the new epoch: it can commit nothing.
+        """
         if not self._evict(actor):
             raise Unavailable(f"{actor} is busy; try again when it is idle")
         claim = await self._engine.claim(actor)
-        erased = Commit(actor, claim.epoch, claim.seq + 1, {}, {}, 0, self._clock.now_ms(), erase=True)
-        (applied,) = await self._engine.commit([erased])
+        size_bytes = sum(len(key) + len(value) for key, value in entries.items())
+        commit = Commit(actor, claim.epoch, claim.seq + 1, entries, {}, size_bytes, self._clock.now_ms(), erase=True)
+        (applied,) = await self._engine.commit([commit])
         await self._engine.release(actor, claim.epoch)
         self._evict(actor)
         if not applied:
-            raise Unavailable(f"{actor} was taken over while it was deleted, and is still there; try again")
+            raise Unavailable(f"{actor} was taken over meanwhile, and holds what it held; try again")
 
     async def _values(self, actor: ActorId, prefix: bytes) -> tuple[list[ValueLine], bool]:
         rows = await self._engine.scan(actor, prefix, range_end(prefix), limit=SCAN_ROWS + 1)

@@ -47,6 +47,11 @@ class RemoteOperator:
     async def delete(self, actor: ActorId) -> None:
         await self._ask("DELETE", "actor", {"id": actor.text})
 
+    async def import_sql(self, actor: ActorId, file: Path, overwrite: bool) -> None:
+        """`file` must be in IMPORTS of the server's data directory."""
+        query = {"id": actor.text, "file": file.name, "overwrite": "true" if overwrite else "false"}
+        await self._ask("POST", "import", query, timeout=None)
+
     async def stats(self) -> dict[str, int]:
         return _read(await self._ask("GET", "stats", {}), dict[str, int])
 

@@ -139,7 +139,7 @@ class Alarms(Protocol):
 
 
 class Sql(Protocol):
-    """An actor's own SQLite database, in the same transaction as its keys. Parameters are positional (`?`)."""
+    """An actor's own SQLite database, in the same transaction as its keys. Parameters are those of `?`, or one dict of `:name`."""
 
     async def execute(self, query: str, *params: object) -> int:
         """Run one statement and say how many rows it changed."""

@@ -17,6 +17,17 @@ from stead.bindings.bucket import (
     Watch,
     index_class,
 )
+from stead.bindings.database import (
+    DATABASE,
+    Applied,
+    Database,
+    DatabaseActor,
+    ExecResult,
+    Migration,
+    PreparedStatement,
+    SqlMeta,
+    SqlResult,
+)
 from stead.bindings.kv import KvCache, KvEntry, KvKey, KvPage, KvShard
 from stead.bindings.observer import observer_service
 from stead.bindings.queue import Leased, Queue, QueueSettings, QueueStatus, queue_class
@@ -25,7 +36,9 @@ from stead.bindings.task import Outcome, ScheduledTask, TaskRun, TaskSettings, T
 
 __all__ = [
     "BLOBS",
+    "DATABASE",
     "Algorithm",
+    "Applied",
     "Binding",
     "Blobs",
     "Bucket",
@@ -37,6 +50,9 @@ __all__ = [
     "Conditions",
     "EventRule",
     "HttpMetadata",
+    "Database",
+    "DatabaseActor",
+    "ExecResult",
     "KvCache",
     "KvEntry",
     "KvKey",
@@ -44,13 +60,17 @@ __all__ = [
     "KvShard",
     "Leased",
     "ObjectBody",
+    "Migration",
     "Outcome",
+    "PreparedStatement",
     "Queue",
     "QueueSettings",
     "QueueStatus",
     "RateLimit",
     "RateLimiter",
     "ScheduledTask",
+    "SqlMeta",
+    "SqlResult",
     "TaskRun",
     "TaskSettings",
     "TaskStatus",

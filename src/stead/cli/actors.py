@@ -145,7 +145,7 @@ async def _collect(
 ) -> tuple[list[ActorLine], str | None]:
     lines: list[ActorLine] = []
     following: str | None = cursor
-    with _progress(TextColumn("{task.completed:,} actors")) as progress:
+    with progress_of(TextColumn("{task.completed:,} actors")) as progress:
         task = progress.add_task("listing", total=None)
         while following is not None and (limit is None or len(lines) < limit):
             wanted = LIST_ACTORS_MAX if limit is None else min(LIST_ACTORS_MAX, limit - len(lines))
@@ -158,12 +158,12 @@ async def _collect(
 
 async def _export(operator: Operator, actor: ActorId, file: Path) -> None:
     view = await operator.show(actor)
-    with _progress(BarColumn(), DownloadColumn()) as progress:
+    with progress_of(BarColumn(), DownloadColumn()) as progress:
         task = progress.add_task("exporting", total=view.line.size_bytes)
         await operator.export(actor, file, lambda size_bytes: progress.advance(task, size_bytes))
 
 
-def _progress(*columns: Any) -> Progress:
+def progress_of(*columns: Any) -> Progress:
     """A bar on standard error where that is a terminal, otherwise nothing."""
     return Progress(
         SpinnerColumn(), TextColumn("{task.description}"), *columns, console=err, transient=True, disable=not err.is_terminal

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from stead.cli.console import new_table, out, print_json, print_table
+from stead.cli.console import new_table, print_json, print_table
 from stead.cli.options import Json, Place
 from stead.errors import ManifestError, SteadError
 from stead.manifest import ManifestErrors, Reachable, Unit
@@ -29,17 +29,13 @@ def check(place: Place = Path(), json: Json = False) -> None:
         print_json({"ok": True, "application": application.manifest.name, "units": units})
         return
     print_table(units_table(application))
-    if application.manifest.not_running_yet():
-        out.print("\nnot running yet: this release reads these units, and does not run them")
 
 
 def units_table(application: LoadedApplication) -> Table:
-    """Every unit, what stands behind it, where its rooms are, and whether this release runs it."""
+    """Every unit, what stands behind it, and where its rooms are."""
     table = new_table("kind", "unit", "binding", "class", "", title=f"application {application.manifest.name}")
-    waiting = application.manifest.not_running_yet()
     for unit in application.manifest.units:
-        state = "not running yet" if unit in waiting else room_path(unit, application)
-        table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), state)
+        table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), room_path(unit, application))
     return table
 
 
@@ -63,7 +59,6 @@ def unit_json(unit: Unit, application: LoadedApplication) -> dict[str, object]:
         "name": unit.name,
         "binding": unit.binding,
         "class": class_label(unit, application),
-        "running": unit not in application.manifest.not_running_yet(),
     }
 
 

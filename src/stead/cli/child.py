@@ -89,7 +89,6 @@ def addresses_table(application: LoadedApplication, settings: Settings, url: str
     sites = directory(application, settings)
     port = url.rpartition(":")[2]
     table = new_table("kind", "unit", "class", "address", title=f"application {application.manifest.name}")
-    waiting = application.manifest.not_running_yet()
     for unit in application.manifest.units:
         hosts = [
             f"http://{host}:{port}" for host, service in sites.hosts.items() if service == unit.name and unit.kind == "service"
@@ -99,5 +98,5 @@ def addresses_table(application: LoadedApplication, settings: Settings, url: str
         if room_path(unit, application):
             hosts = [url + room_path(unit, application)]
         address = "\n".join(hosts) or ("through bindings only" if unit.kind == "service" else "")
-        table.add_row(unit.kind, unit.name, class_label(unit, application), "not running yet" if unit in waiting else address)
+        table.add_row(unit.kind, unit.name, class_label(unit, application), address)
     return table

@@ -231,9 +231,8 @@ class Serving:
         engine = SqliteEngine.open(settings.data, clock)
 
         def admin(node: Node) -> ASGIApp:
-            return AdminApi(
-                EngineOperator(engine, clock, node.evict), NodeUnits(node), node.stats, token, settings.admin_from_anywhere
-            )
+            operator = EngineOperator(engine, clock, node.evict)
+            return AdminApi(operator, NodeUnits(node), node.stats, token, settings.admin_from_anywhere, settings.data)
 
         def ready() -> None:
             own = address_of(listener, _WILDCARDS.get(settings.host, settings.host))

@@ -31,10 +31,15 @@ def with_units(place: Path, data: Path | None, work: Callable[[Units], Awaitable
     """What `work` returns that is given the data services of the application at `place`."""
 
     async def run() -> T:
-        async with units_of(place, data or manifest_path(place).parent / Settings().data) as units:
+        async with units_of(place, data_of(place, data)) as units:
             return await work(units)
 
     return asyncio.run(run())
+
+
+def data_of(place: Path, data: Path | None) -> Path:
+    """The data directory: the one that was given, or the application's own."""
+    return data or manifest_path(place).parent / Settings().data
 
 
 @asynccontextmanager
@@ -48,7 +53,8 @@ async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
     application, clock = load_application(place), SystemClock()
     engine = SqliteEngine.open(data, clock)
     try:
-        node = Node(application, engine, Settings(data=data), clock, Chance(), Operating(environ=os.environ))
+        settings = Settings(data=data, blobs=os.environ.get("STEAD_BLOBS", ""))
+        node = Node(application, engine, settings, clock, Chance(), Operating(environ=os.environ))
         try:
             yield NodeUnits(node)
         finally:

@@ -4,7 +4,6 @@ from stead.manifest.checks import ManifestErrors, parse_manifest
 from stead.manifest.file import MANIFEST_NAMES, find_manifest, load_manifest
 from stead.manifest.schema import (
     MEM,
-    NOT_RUNNING_YET,
     Action,
     Actor,
     Application,
@@ -27,7 +26,6 @@ from stead.manifest.tree import Position
 __all__ = [
     "MANIFEST_NAMES",
     "MEM",
-    "NOT_RUNNING_YET",
     "Action",
     "Actor",
     "Application",

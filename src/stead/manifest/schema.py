@@ -159,9 +159,6 @@ class SqlDatabase(Unit):
     kind = "sql_database"
 
 
-NOT_RUNNING_YET: tuple[type[Unit], ...] = (SqlDatabase,)  # parsed, but not served yet
-
-
 @dataclass(frozen=True, kw_only=True)
 class Application:
     """A whole manifest. Units of a kind are in the order of the file."""
@@ -185,7 +182,3 @@ class Application:
         """Every unit, in the order of the file."""
         units: list[Unit] = [*self.services, *self.actors, *self.observers, *self.queues, *self.buckets, *self.tasks]
         return tuple(sorted([*units, *self.kv_caches, *self.sql_databases, *self.rate_limits], key=lambda unit: unit.position))
-
-    def not_running_yet(self) -> list[Unit]:
-        """The units of kinds that this release reads but does not run."""
-        return [unit for unit in self.units if isinstance(unit, NOT_RUNNING_YET)]

@@ -1,6 +1,7 @@
 """The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
 
 from stead.node.application import LoadedApplication, load_application, manifest_path
+from stead.node.migrations import read_migrations
 from stead.node.node import Node, Operating, UnitLine, directory, public_actors
 from stead.node.settings import MIB, Settings
 from stead.node.traces import LoadFailed, describe
@@ -18,4 +19,5 @@ __all__ = [
     "load_application",
     "manifest_path",
     "public_actors",
+    "read_migrations",
 ]

@@ -15,6 +15,7 @@ from stead.bindings import Binding
 from stead.errors import Invalid, ManifestError
 from stead.manifest import Application, ManifestErrors, Unit, find_manifest, load_manifest
 from stead.node.data import data_services
+from stead.node.migrations import read_migrations
 from stead.node.modules import import_module, is_beside
 from stead.node.resolution import actor_class, observer_class, service_handler, task_class
 
@@ -82,9 +83,10 @@ def load_application(place: Path) -> LoadedApplication:
     services = found(manifest.services, service_handler)
     observers = found(manifest.observers, observer_class)
     tasks = found(manifest.tasks, task_class)
+    migrations = found(manifest.sql_databases, lambda unit, module, directory: read_migrations(unit, directory))
     if errors:
         raise ManifestErrors(errors)
-    bindings = data_services(manifest, observers, tasks)
+    bindings = data_services(manifest, observers, tasks, migrations)
     return LoadedApplication(directory, manifest, actors, services, observers, tasks, bindings)
 
 

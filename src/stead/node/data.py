@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import msgspec
@@ -12,9 +12,12 @@ from stead.bindings import (
     Algorithm,
     Binding,
     Bucket,
+    Database,
+    DatabaseActor,
     EventRule,
     KvCache,
     KvShard,
+    Migration,
     Queue,
     QueueSettings,
     RateLimit,
@@ -33,9 +36,15 @@ from stead.manifest import MEM, Application, schema
 
 
 def data_services(
-    manifest: Application, observers: Mapping[str, type[Observer]], tasks: Mapping[str, type[Task]]
+    manifest: Application,
+    observers: Mapping[str, type[Observer]],
+    tasks: Mapping[str, type[Task]],
+    migrations: Mapping[str, Sequence[Migration]],
 ) -> dict[str, Binding]:
-    """The bindings of an application's data units, by the unit's name. `observers` and `tasks` are the application's classes."""
+    """The bindings of an application's data units, by the unit's name.
+
+    `observers` and `tasks` are the application's classes, `migrations` the files of its databases.
+    """
     found = {MEM.lower(): Binding(KvShard, KvCache)}
     for limit in manifest.rate_limits:
         settings = RateLimit(limit.limit, limit.period_s, Algorithm(limit.algorithm))
@@ -51,6 +60,10 @@ def data_services(
         watching = [observer for observer in manifest.observers if observer.bucket == bucket.name]
         found[bucket.name] = Binding(index_class([_watch(observer) for observer in watching]), Bucket)
         found.update({observer.name: _events_queue(observer, observers) for observer in watching})
+    for database in manifest.sql_databases:
+        client = partial(Database, unit=database.name, migrations=migrations[database.name])
+        operations = frozenset({"execute", "migrate", "migrations"})
+        found[database.name] = Binding(DatabaseActor, client, on_start=Database.start, operations=operations)
     return found
 
 

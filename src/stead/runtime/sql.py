@@ -41,19 +41,19 @@ class ActorSql:
 
     async def execute(self, query: str, *params: object) -> int:
         turn = self._host.ready("sql.execute()") or await self._host.readable("sql.execute()")
-        return self._begun(turn).execute(query, _params(params))
+        return self._begun(turn).execute(query, params)
 
     async def fetch_all(self, query: str, *params: object) -> list[dict[str, SqlValue]]:
         turn = self._host.ready("sql.fetch_all()") or await self._host.readable("sql.fetch_all()")
-        return self._begun(turn).fetch_all(query, _params(params))
+        return self._begun(turn).fetch_all(query, params)
 
     async def fetch_one(self, query: str, *params: object) -> dict[str, SqlValue] | None:
         turn = self._host.ready("sql.fetch_one()") or await self._host.readable("sql.fetch_one()")
-        return self._begun(turn).fetch_one(query, _params(params))
+        return self._begun(turn).fetch_one(query, params)
 
     async def fetch_value(self, query: str, *params: object) -> SqlValue:
         turn = self._host.ready("sql.fetch_value()") or await self._host.readable("sql.fetch_value()")
-        return self._begun(turn).fetch_value(query, _params(params))
+        return self._begun(turn).fetch_value(query, params)
 
     async def script(self, text: str) -> None:
         self._begun(await self._host.readable("sql.script()")).script(text)
@@ -169,10 +169,6 @@ def answer_now(work: Coroutine[Any, Any, T]) -> T:
         return stop.value  # type: ignore[no-any-return]
     work.close()
     raise EngineFailed("this engine cannot answer at once, which an actor's SQL needs")
-
-
-def _params(params: tuple[object, ...]) -> Any:
-    return params[0] if len(params) == 1 and isinstance(params[0], dict) else params
 
 
 def _page_key(number: int) -> bytes:

@@ -1,0 +1,195 @@
+"""`stead db`: running SQL in an application's databases, migrating them, and taking them out and in as files."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from contextlib import closing
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+import apsw
+import apsw.shell
+import msgspec
+import typer
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn
+
+from stead.admin import IMPORTS, Units, prepare_database
+from stead.bindings import DATABASE
+from stead.cli.actors import operator_of, progress_of
+from stead.cli.console import CommandFailed, Commands, new_table, out, print_json, print_table
+from stead.cli.options import Json
+from stead.cli.units import App, Data, check_unit, data_of, with_units
+from stead.ids import ActorId, Chance, named_id
+from stead.manifest import SqlDatabase, load_manifest
+from stead.node import manifest_path, read_migrations
+
+_STEAD_TABLES = ("stead_keys", "stead_attributes", "stead_alarms")  # which the export of an actor adds
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Run SQL in databases, migrate, export and import them.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The database's name in the manifest.")]
+
+
+@app.command()
+def execute(
+    name: Name,
+    sql: Annotated[str | None, typer.Argument(metavar="SQL", help="Statements; from standard input without.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file of statements.")] = None,
+    place: App = Path(),
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Run statements as one transaction, and print what they give."""
+    script = _script(sql, file)
+
+    async def work(units: Units) -> Any:
+        await check_unit(units, "sql_database", name)
+        return await units.operate(name, "execute", {"script": script})
+
+    results = with_units(place, data, work)
+    if json:
+        print_json({"database": name, "results": results})
+        return
+    for result in results:
+        _print_result(result)
+
+
+@app.command()
+def migrate(name: Name, place: App = Path(), data: Data = None, json: Json = False) -> None:
+    """Apply the migrations of db/NAME that were not applied. The start of a server does the same."""
+    path = manifest_path(place)
+    unit = next((unit for unit in load_manifest(path).sql_databases if unit.name == name), SqlDatabase(name=name))
+    files = read_migrations(unit, path.resolve().parent)
+
+    async def work(units: Units) -> Any:
+        await check_unit(units, "sql_database", name)
+        return await units.operate(name, "migrate", {"migrations": msgspec.to_builtins(files)})
+
+    applied = with_units(place, data, work)
+    if json:
+        print_json({"database": name, "applied": applied})
+    else:
+        out.print("\n".join(f"applied {migration}" for migration in applied) or "nothing to apply", markup=False)
+
+
+@app.command()
+def export(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make: a .sqlite database or a .sql dump.")],
+    place: App = Path(),
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Write a database to a normal SQLite file, or to a dump in SQL. Nothing is overwritten."""
+    if file.suffix not in {".sqlite", ".db", ".sql"}:
+        raise CommandFailed(f"{file} ends in neither .sqlite nor .sql", "the ending says what to write")
+    if file.exists():
+        raise CommandFailed(f"{file} exists, and an export never overwrites", "choose another name or remove it")
+    with TemporaryDirectory(prefix="stead-export-") as directory:
+        copy = Path(directory) / "database.sqlite"
+        asyncio.run(_export(data_of(place, data), named_id(name, DATABASE), copy))
+        with closing(apsw.Connection(str(copy))) as connection:
+            for table in _STEAD_TABLES:
+                connection.execute(f"DROP TABLE IF EXISTS {table}")
+        partial = file.with_name(file.name + ".partial")
+        try:
+            if file.suffix == ".sql":
+                _dump(copy, partial)
+            else:
+                shutil.copyfile(copy, partial)
+            partial.rename(file)
+        except OSError as exc:
+            raise CommandFailed(f"{file} cannot be written: {exc.strerror or exc}") from exc
+        finally:
+            partial.unlink(missing_ok=True)
+    if json:
+        print_json({"database": name, "file": str(file), "size_bytes": file.stat().st_size})
+    else:
+        out.print(f"wrote {name} to {file}, {file.stat().st_size:,} bytes", markup=False)
+
+
+@app.command("import")
+def import_(
+    name: Name,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A SQLite database, or a dump in SQL.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the database holds.")] = False,
+    place: App = Path(),
+    data: Data = None,
+    json: Json = False,
+) -> None:
+    """Make a file the database, all of it in one commit."""
+    if name not in {unit.name for unit in load_manifest(manifest_path(place)).sql_databases}:
+        raise CommandFailed(f"there is no sql_database {name!r} in the manifest", "correct the name")
+    if not file.is_file():
+        raise CommandFailed(f"there is no file {file}", "give a SQLite database, or a dump in SQL")
+    directory = data_of(place, data)
+    directory.mkdir(parents=True, exist_ok=True)
+    size_bytes = asyncio.run(_import(directory, named_id(name, DATABASE), file, overwrite))
+    if json:
+        print_json({"database": name, "file": str(file), "size_bytes": size_bytes})
+    else:
+        out.print(f"imported {file} into {name}, {size_bytes:,} bytes", markup=False)
+
+
+def _script(sql: str | None, file: Path | None) -> str:
+    if sql is not None and file is not None:
+        raise CommandFailed("there are statements and a file", "give either SQL or --file")
+    if sql is not None:
+        return sql
+    try:
+        return sys.stdin.read() if file is None else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise CommandFailed(f"{file or 'standard input'} cannot be read: {exc}") from exc
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    rows, meta = result["results"], result["meta"]
+    if rows:
+        table = new_table(*(escape(column) for column in rows[0]))
+        for row in rows:
+            table.add_row(*("NULL" if value is None else escape(str(value)) for value in row.values()))
+        print_table(table)
+    else:
+        out.print(f"{meta['changes']:,} rows changed, {meta['duration']:.1f} ms", markup=False)
+
+
+async def _export(data: Path, actor: ActorId, file: Path) -> None:
+    async with operator_of(data, writes=False) as operator:
+        view = await operator.show(actor)
+        with progress_of(BarColumn(), DownloadColumn()) as progress:
+            task = progress.add_task("exporting", total=view.line.size_bytes)
+            await operator.export(actor, file, lambda size_bytes: progress.advance(task, size_bytes))
+
+
+async def _import(data: Path, actor: ActorId, source: Path, overwrite: bool) -> int:
+    """Prepare the file where a server finds it, and have it committed."""
+    folder = data / IMPORTS
+    folder.mkdir(exist_ok=True)
+    prepared = folder / f"{Chance().hex(8)}.sqlite"
+    try:
+        with progress_of(BarColumn(), DownloadColumn()) as progress:
+            task = progress.add_task("reading", total=source.stat().st_size)
+            await asyncio.to_thread(
+                prepare_database, source, prepared, lambda size_bytes: progress.update(task, completed=size_bytes)
+            )
+            progress.update(task, description="committing", total=None)
+            async with operator_of(data, writes=True) as operator:
+                await operator.import_sql(actor, prepared, overwrite)
+        return prepared.stat().st_size
+    finally:
+        prepared.unlink(missing_ok=True)
+
+
+def _dump(database: Path, file: Path) -> None:
+    """Write the statements that make the database, without the line that names who wrote them and where."""
+    lines = StringIO()
+    with closing(apsw.Connection(str(database))) as connection:
+        shell: Any = apsw.shell.Shell(stdout=lines, db=connection)
+        shell.process_command(".dump")
+    dump = "".join(line for line in lines.getvalue().splitlines(keepends=True) if not line.startswith("-- User:"))
+    file.write_text(dump, "utf-8")
