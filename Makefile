@@ -7,17 +7,17 @@ EXAMPLE ?= examples/shopping_cart
 PYTEST_FLAGS ?= -n auto --maxprocesses=4
 # What npm installs for the tests: the real clients, and what pages load. Without npm the tests that need it are skipped.
 NPM_LOCKS := $(wildcard examples/*/package-lock.json) tests/clients/package-lock.json
-NPM_INSTALLED := $(if $(shell command -v npm),$(NPM_LOCKS:%/package-lock.json=%/node_modules/.package-lock.json))
+npm_installed = $(if $(shell command -v npm),$(1:%/package-lock.json=%/node_modules/.package-lock.json))
 
 .PHONY: help run test check bench soak format pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
-run: $(VENV)/.run ## serve an example (EXAMPLE=examples/counter for another one)
+run: $(VENV)/.run $(call npm_installed,$(wildcard $(EXAMPLE)/package-lock.json)) ## serve an example (EXAMPLE=examples/counter for another one)
 	$(BIN)/stead dev $(EXAMPLE)
 
-test: check $(NPM_INSTALLED) ## everything CI runs: check, then the tests
+test: check $(call npm_installed,$(NPM_LOCKS)) ## everything CI runs: check, then the tests
 	$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 check: $(VENV)/.dev ## format, lint, types and import contracts
@@ -54,7 +54,7 @@ $(VENV)/.dev: $(VENV)/.made pyproject.toml constraints.txt
 	@touch $(VENV)/.dev $(VENV)/.run
 
 $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e '.[yjs]'
 	@touch $@
 
 $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
