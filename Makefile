@@ -59,7 +59,7 @@ $(VENV)/.run: $(VENV)/.made pyproject.toml constraints.txt
 
 $(VENV)/.bench: $(VENV)/.made pyproject.toml constraints.txt
 	$(PIP_INSTALL) -e '.[bench]'
-	@touch $@ $(VENV)/.run
+	@touch $@
 
 %/node_modules/.package-lock.json: %/package-lock.json
 	cd $* && npm ci --no-audit --no-fund --loglevel=error
