@@ -37,6 +37,7 @@ class Call(msgspec.Struct, frozen=True):
     """A method call. `arguments` is the codec's encoding of `[positional list, keyword dict]`. The reply is the encoded result.
 
     With an `origin` or an `idempotency_key` it takes effect once, however often it comes: a repeat gets the first one's reply.
+    Of a service, which keeps nothing, the calls that it makes do.
     """
 
     method: str
@@ -57,11 +58,13 @@ class Fetch(msgspec.Struct, frozen=True):
     """An HTTP request. `scope` holds ASGI's plain HTTP keys only; `receive` streams the body. The reply is a `Response`.
 
     The handshake of a WebSocket is one, too: a GET with its headers. A `Handover` as the reply lets the client in.
+    With an `idempotency_key` the calls that a service makes to answer it take effect once, and the reply has its whole body.
     """
 
     scope: dict[str, Any]
     receive: Receive
     chain: Chain = ()
+    idempotency_key: str | None = None
 
 
 class AlarmDue(msgspec.Struct, frozen=True):

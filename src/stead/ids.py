@@ -13,6 +13,7 @@ from stead.errors import Invalid
 
 NAME_BYTES_MAX = 1024  # an id is a storage key and a log field: what is longer belongs in the state
 UNIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_-]*")
+ANSWERS_UNIT = "stead_answers"  # the one unit that every application has and no manifest may name: see `runtime/answers.py`
 _UNIQUE_PATTERN = re.compile(r"[0-9a-f]{32}")
 
 

@@ -17,7 +17,7 @@ from stead.api.http import (
     StreamingResponse,
 )
 from stead.api.observer import Batch, Message, Observer, Task, Tick
-from stead.api.service import Service, route
+from stead.api.service import Idempotent, Route, Service, route
 from stead.api.socket import Sendable, Socket
 from stead.api.storage import Alarm, AlarmInfo, Alarms, Sql, SqlValue, Storage
 
@@ -35,6 +35,7 @@ __all__ = [
     "Env",
     "HTMLResponse",
     "HTTPException",
+    "Idempotent",
     "JSONResponse",
     "Message",
     "Namespace",
@@ -44,6 +45,7 @@ __all__ = [
     "Request",
     "Response",
     "ResponseLike",
+    "Route",
     "Sendable",
     "Service",
     "Socket",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast
 
 from stead.api.http import Request, ResponseLike
 from stead.errors import Invalid
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stead.api.env import Env
 
 F = TypeVar("F", bound=Callable[..., Any])
+Idempotent = bool | Literal["required"]
 
 
 class Service:
@@ -27,18 +28,37 @@ class Service:
         """Override to answer requests that no route matches."""
         raise Invalid(f"{type(self).__name__} has no fetch()")
 
+    def with_idempotency_key(self, key: str) -> Self:
+        """Of a binding: the same service, whose calls to actors take effect once for a key. Not to be overridden.
 
-def route(method: str, path: str) -> Callable[[F], F]:
+        A service keeps nothing, so a repeat runs its code again; but each call that it makes of an actor's method carries a key
+        derived from this one, and gets the first one's result within 24 h, also across a crash.
+        """
+        raise Invalid("with_idempotency_key() is for bindings: self.env.NAME.with_idempotency_key(key)")
+
+
+class Route(NamedTuple):
+    """What `@route` says."""
+
+    method: str
+    path: str
+    idempotent: Idempotent = False
+
+
+def route(method: str, path: str, *, idempotent: Idempotent = False) -> Callable[[F], F]:
     """Answer `method` requests for `path` with the decorated method of a `Service`: `@route("GET", "/carts/{user}")`.
 
     Paths and converters are Starlette's (`{user}`, `{n:int}`, `{rest:path}`); the parameters are passed by name. GET answers
-    HEAD too. One method may carry several routes.
+    HEAD too. One method may carry several routes. With `idempotent` a request that carries an `Idempotency-Key` header is answered
+    once: its repeats within 24 h get the first one's response; "required" refuses requests without the header.
     """
     if not path.startswith("/"):
         raise Invalid(f'a route\'s path begins with "/": {path!r}')
+    if idempotent not in (False, True, "required"):
+        raise Invalid(f'idempotent must be False, True or "required", not {idempotent!r}')
 
     def mark(function: F) -> F:
-        routes = (*getattr(function, "stead_routes", ()), (method.upper(), path))
+        routes = (*getattr(function, "stead_routes", ()), Route(method.upper(), path, idempotent))
         cast(Any, function).stead_routes = routes
         return function
 

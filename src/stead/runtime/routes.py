@@ -15,7 +15,7 @@ from typing import Any
 from starlette.convertors import Convertor
 from starlette.routing import compile_path
 
-from stead.api import HTTPException, ResponseLike, Service
+from stead.api import HTTPException, Idempotent, ResponseLike, Route, Service
 from stead.errors import Invalid
 
 _METHOD = re.compile(r"[A-Z][A-Z0-9-]*")
@@ -26,11 +26,12 @@ _NO_PARAMS: Mapping[str, Any] = {}
 class Handler:
     """A method of a service that answers requests. `where` names it in errors."""
 
-    __slots__ = ("function", "where")
+    __slots__ = ("function", "idempotent", "where")
 
-    def __init__(self, function: Callable[..., Awaitable[ResponseLike]], where: str) -> None:
+    def __init__(self, function: Callable[..., Awaitable[ResponseLike]], where: str, idempotent: Idempotent = False) -> None:
         self.function = function
         self.where = where
+        self.idempotent = idempotent
 
 
 Match = tuple[Handler, Mapping[str, Any]]
@@ -65,12 +66,12 @@ class Routes:
         self._literals: dict[str, dict[str, Handler]] = {}
         self._patterns: dict[str, _Pattern] = {}
         declared: dict[tuple[str, str], str] = {}
-        for function, method, path in _declarations(cls):
+        for function, (method, path, idempotent) in _declarations(cls):
             where = f"{cls.__name__}.{function.__name__}"
             if not _METHOD.fullmatch(method):
                 raise Invalid(f"{where}: {method!r} is no HTTP method")
             regex, convertors = _compile(path, where)
-            handler = Handler(function, where)
+            handler = Handler(function, where, idempotent)
             check_handler(handler, convertors)
             other = declared.setdefault((method, _PARAM_NAME.sub("(", regex.pattern)), where)
             if other != where:
@@ -107,14 +108,14 @@ class Routes:
         return None
 
 
-def _declarations(cls: type) -> Iterator[tuple[Callable[..., Any], str, str]]:
+def _declarations(cls: type) -> Iterator[tuple[Callable[..., Any], Route]]:
     seen: set[str] = set()
     for base in cls.__mro__:
         for name, function in vars(base).items():
             if name not in seen:
                 seen.add(name)
-                for method, path in getattr(function, "stead_routes", ()):
-                    yield function, method, path
+                for declared in getattr(function, "stead_routes", ()):
+                    yield function, declared
 
 
 def _compile(path: str, where: str) -> tuple[re.Pattern[str], dict[str, Convertor[Any]]]:

@@ -11,7 +11,8 @@ from starlette.types import ASGIApp
 from stead.api import Actor, Response, Service
 from stead.clock import Clock
 from stead.events import Event, Fetch, Handover
-from stead.ids import ActorId, Chance
+from stead.ids import ANSWERS_UNIT, ActorId, Chance
+from stead.runtime.answers import Answer
 from stead.runtime.classes import ActorClass
 from stead.runtime.dispatcher import Dispatcher
 from stead.runtime.env import Bindings, Client, bind_units
@@ -52,7 +53,7 @@ class Runtime:
     ) -> None:
         self._limits = limits
         self.env = Bindings(clock)
-        classes = {unit: ActorClass(unit, cls) for unit, cls in actors.items()}
+        classes = {unit: ActorClass(unit, cls) for unit, cls in {**actors, ANSWERS_UNIT: Answer}.items()}
         self._dispatcher = Dispatcher(classes, engine, clock, chance, self.env, limits.resident_bytes_max)
         for name, value in variables.items():
             self.env.bind(name, value)

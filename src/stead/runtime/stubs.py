@@ -18,6 +18,7 @@ from stead.errors import Invalid
 from stead.events import Call, Chain, Event, Fetch, Handover
 from stead.ids import ActorId, Chance, named_id, parse_id, unique_id
 from stead.runtime.classes import ActorClass
+from stead.runtime.derived import DERIVED
 from stead.runtime.handshake import check_handshake, offered_subprotocols
 from stead.runtime.methods import Method, did_you_mean
 from stead.runtime.outbox import Leaving, Signal
@@ -105,7 +106,7 @@ class Stub:
         if found is None:
             raise unknown_method(self._class.cls.__name__, method, self._class.methods)
         turn = CURRENT.get()
-        if turn is None:
+        if turn is None or DERIVED.get() is not None:  # code that may run again would send it again: a call has a key
             await getattr(self, method)(*positional, **named)
             return
         arguments = found.encode(positional, named)
@@ -124,6 +125,13 @@ class Stub:
 
     def __repr__(self) -> str:
         return f"<Stub {self.id}>"
+
+    def _key(self, method: Method) -> str | None:
+        """The idempotency key of a call: the one given, or one derived from that of the running code."""
+        if self._idempotency_key is not None or method.reads:
+            return self._idempotency_key
+        derived = DERIVED.get()
+        return None if derived is None else derived.next(self.id.text, method.name)
 
     def _send(self, event: Event, reply: asyncio.Future[Any], turn: Turn | None) -> None:
         if turn is None:
@@ -144,12 +152,12 @@ def _caller(method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
     async def call(self: Stub, /, *positional: Any, **named: Any) -> Any:
         arguments = encode(positional, named)
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        turn = CURRENT.get()
+        turn, key = CURRENT.get(), self._key(method)
         if turn is None:
-            self._door.forward(self.id, Call(name, arguments, (), None, self._idempotency_key), reply, None)
+            self._door.forward(self.id, Call(name, arguments, (), None, key), reply, None)
         else:
             await leaving()
-            self._send(Call(name, arguments, turn.chain, None, self._idempotency_key), reply, turn)
+            self._send(Call(name, arguments, turn.chain, None, key), reply, turn)
         return result(await reply)
 
     call.__name__, call.__qualname__ = name, method.where
@@ -159,12 +167,13 @@ def _caller(method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
 class ServiceStub:
     """A service as other units see it."""
 
-    __slots__ = ("_door", "_methods", "_name")
+    __slots__ = ("_door", "_idempotency_key", "_methods", "_name")
 
-    def __init__(self, name: str, methods: dict[str, Method], door: Door) -> None:
+    def __init__(self, name: str, methods: dict[str, Method], door: Door, idempotency_key: str | None = None) -> None:
         self._name = name
         self._methods = methods
         self._door = door
+        self._idempotency_key = idempotency_key
 
     def __getattr__(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
         method = self._methods.get(name)
@@ -174,14 +183,18 @@ class ServiceStub:
 
     async def fetch(self, request: Request) -> Response:
         """Hand an HTTP request to the service; the answer is whole when it comes."""
-        event = fetch_event(request, await self._chain())
+        event = fetch_event(request, await self._chain(), self._idempotency_key)
         return await collect(await self._door.serve(self._name, event), event)
+
+    def with_idempotency_key(self, key: str) -> ServiceStub:
+        """The same service, whose calls to actors take effect once for the key."""
+        return ServiceStub(self._name, self._methods, self._door, check_idempotency_key(key))
 
     def __repr__(self) -> str:
         return f"<Service {self._name}>"
 
     async def _call(self, method: Method, /, *positional: Any, **named: Any) -> Any:
-        event = Call(method.name, method.encode(positional, named), await self._chain())
+        event = Call(method.name, method.encode(positional, named), await self._chain(), None, self._idempotency_key)
         return method.result(await self._door.serve(self._name, event))
 
     async def _chain(self) -> Chain:
@@ -262,6 +275,6 @@ async def leaving() -> Turn | None:
     return turn
 
 
-def fetch_event(request: Request, chain: Chain) -> Fetch:
+def fetch_event(request: Request, chain: Chain, idempotency_key: str | None = None) -> Fetch:
     scope = request.scope
-    return Fetch({key: scope[key] for key in _SCOPE_KEYS if key in scope}, request.receive, chain)
+    return Fetch({key: scope[key] for key in _SCOPE_KEYS if key in scope}, request.receive, chain, idempotency_key)

@@ -6,9 +6,11 @@ nothing of it. The wrong ones are bugs that someone could write: a check left ou
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from inspect import getattr_static
 from typing import Any, cast
 from urllib.parse import unquote
@@ -21,9 +23,11 @@ from stead.ids import ActorId
 from stead.runtime import alarms, stubs
 from stead.runtime.activation import Activation
 from stead.runtime.alarms import ActorAlarms, AlarmRow
+from stead.runtime.answers import Answer, Kept
 from stead.runtime.attributes import Attributes
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
+from stead.runtime.derived import DerivedKeys
 from stead.runtime.gate import Gate
 from stead.runtime.mailbox import Mailbox
 from stead.runtime.methods import Parameter
@@ -447,6 +451,31 @@ def results_not_kept(right: Any) -> Any:
         return cast(bytes, await run(event))
 
     return once
+
+
+@_plant("P8", DerivedKeys, "next")
+def derived_keys_are_new(right: Any) -> Any:
+    """The calls of a request that is run again have other keys than before."""
+    made = itertools.count()
+    return lambda self, actor, method: f"{right(self, actor, method)}\0{next(made)}"
+
+
+@_plant("P8", DerivedKeys, "next")
+def derived_keys_meet(right: Any) -> Any:
+    """The second call of a method has the key of the first."""
+    return lambda self, actor, method: self._root
+
+
+@_plant("P8", Answer, "answer")
+def answers_forgotten(right: Any) -> Any:
+    """A repeat is run again."""
+
+    @wraps(right)
+    async def answer(self: Answer, service: str, key: str, scope: dict[str, Any], body: bytes) -> Kept:
+        await self.storage.delete("answer")
+        return cast(Kept, await right(self, service, key, scope, body))
+
+    return answer
 
 
 # -- P8: queues ------------------------------------------------------------------------------------------------------------------
