@@ -214,3 +214,29 @@ async def state_of(place: Path) -> tuple[int, int, int]:
 def size_of(data: Path) -> int:
     """Of the files of an engine."""
     return sum(path.stat().st_size for path in data.parent.glob("*.sqlite*")) if data.parent.is_dir() else 0
+
+
+def test_credentials_of_the_s3_endpoint(tmp_path: Path) -> None:
+    """Made, listed without their secrets and ended, beside a server and without one; nothing that is not there."""
+
+    async def scenario() -> None:
+        (tmp_path / "stead.manifest").write_text('application "a" {\n  bucket "files" {}\n}\n')
+        (tmp_path / "app.py").write_text("")
+        made = await asked(tmp_path, "bucket", "create-credential")
+        assert made["access_key_id"].startswith("STEAD") and len(made["secret_access_key"]) == 64
+        async with serving(tmp_path):
+            output, notes = await stead(tmp_path, "bucket", "create-credential", "--bucket", "files", "--read-only")
+            assert "secret access key" in output and "this once" in notes
+            listed = (await asked(tmp_path, "bucket", "list-credentials"))["credentials"]
+            assert sorted((line["buckets"], line["read_only"]) for line in listed if line["buckets"]) == [(["files"], True)]
+            assert len(listed) == 2 and "secret_access_key" not in listed[0]
+            table, _ = await stead(tmp_path, "bucket", "list-credentials")
+            assert made["access_key_id"] in table and made["secret_access_key"] not in table
+            await stead(tmp_path, "bucket", "delete-credential", made["access_key_id"])
+        assert len((await asked(tmp_path, "bucket", "list-credentials"))["credentials"]) == 1
+        _, said = await stead(tmp_path, "bucket", "delete-credential", made["access_key_id"], code=1)
+        assert "no credential" in said
+        _, said = await stead(tmp_path, "bucket", "create-credential", "--bucket", "none", code=1)
+        assert "there are: files" in said
+
+    bounded(scenario)

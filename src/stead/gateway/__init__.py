@@ -1,7 +1,7 @@
 """Bytes from outside: an ASGI application that turns requests into events and failures into problems."""
 
 from stead.gateway.admission import Limits
-from stead.gateway.app import Deliver, Gateway, OnRequest, Operations
+from stead.gateway.app import Deliver, Endpoint, Gateway, OnRequest, Operations
 from stead.gateway.edge import Edge, Receiver, SocketLimits, Wire
 from stead.gateway.parties import Parties, Rooms
 from stead.gateway.problems import Describe
@@ -12,6 +12,7 @@ __all__ = [
     "Describe",
     "Directory",
     "Edge",
+    "Endpoint",
     "Gateway",
     "Limits",
     "OnRequest",

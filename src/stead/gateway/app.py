@@ -54,6 +54,13 @@ Serve = Callable[[Scope, Receive, Send], Awaitable[tuple[int, Exception | None]]
 """Answers, and gives the status and what failed."""
 
 
+class Endpoint(Protocol):
+    """An application that answers at hosts of its own, before services do. It makes its own answers of errors."""
+
+    def is_at(self, scope: Scope, /) -> bool: ...
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, /) -> None: ...
+
+
 class Operations(msgspec.Struct, frozen=True):
     """What the operator's side gives the gateway, and what of it shows outside."""
 
@@ -75,12 +82,14 @@ class Gateway:
         limits: Limits = Limits(),
         operations: Operations = Operations(),
         parties: Parties | None = None,
+        endpoint: Endpoint | None = None,
     ) -> None:
         self._deliver = deliver
         self._directory = directory
         self._limits = limits
         self._operations = operations
         self._parties = parties
+        self._endpoint = endpoint
         self._clock = operations.clock
         self._on_request = operations.on_request
         self._request_prefix = operations.chance.hex(5)
@@ -113,6 +122,8 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> tuple[int, Exception | None]:
         """Answer a request. Returns its status and what failed; raises what failed once the response had begun."""
         path: str = scope["path"]
+        if self._endpoint is not None and self._endpoint.is_at(scope):
+            return await self._run(self._endpoint, scope, receive, send)
         try:
             if path.startswith(OPERATIONS_PATH) and path[len(OPERATIONS_PATH) :][:1] in {"", "/"}:
                 app = self._operator_app(path)

@@ -4,6 +4,7 @@ from stead.manifest.checks import ManifestErrors, parse_manifest
 from stead.manifest.file import MANIFEST_NAMES, find_manifest, load_manifest
 from stead.manifest.schema import (
     MEM,
+    S3_CREDENTIALS,
     Action,
     Actor,
     Application,
@@ -26,6 +27,7 @@ from stead.manifest.tree import Position
 __all__ = [
     "MANIFEST_NAMES",
     "MEM",
+    "S3_CREDENTIALS",
     "Action",
     "Actor",
     "Application",

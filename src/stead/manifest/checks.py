@@ -23,7 +23,7 @@ from stead.manifest.tree import Block, Position, Value
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # as in `ids.UNIT_PATTERN`: a unit's name is part of its actors' ids
 NAME_CHARS_MAX = 128  # it stands in every id and log line
 _ENV_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_RESERVED = {schema.LOGGER, schema.MEM, binding_name(ANSWERS_UNIT)}
+_RESERVED = {schema.LOGGER, schema.MEM, schema.S3_CREDENTIALS, binding_name(ANSWERS_UNIT)}
 _UnitT = TypeVar("_UnitT", bound=schema.Unit)
 
 

@@ -12,6 +12,8 @@ from stead.bindings import (
     Algorithm,
     Binding,
     Bucket,
+    Credentials,
+    CredentialStore,
     Database,
     DatabaseActor,
     EventRule,
@@ -32,7 +34,7 @@ from stead.bindings import (
     schedule_class,
     task_service,
 )
-from stead.manifest import MEM, Application, schema
+from stead.manifest import MEM, S3_CREDENTIALS, Application, schema
 
 
 def data_services(
@@ -56,6 +58,8 @@ def data_services(
         found[queue.name] = _queue(queue, of_queue.get(queue.name), observers)
     for task in manifest.tasks:
         found[task.name] = _task(task, tasks[task.name])
+    if manifest.buckets:
+        found[S3_CREDENTIALS.lower()] = Binding(CredentialStore, Credentials, operations=frozenset({"create", "all", "delete"}))
     for bucket in manifest.buckets:
         watching = [observer for observer in manifest.observers if observer.bucket == bucket.name]
         found[bucket.name] = Binding(index_class([_watch(observer) for observer in watching]), Bucket)

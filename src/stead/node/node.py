@@ -21,6 +21,7 @@ from stead.ids import ActorId, Chance, binding_name
 from stead.manifest import Visibility
 from stead.node.application import LoadedApplication
 from stead.node.blobs import ObjectBlobs
+from stead.node.s3 import s3_endpoint
 from stead.node.settings import Settings
 from stead.node.traces import LoadFailed, describe
 from stead.node.variables import application_variables, service_variables
@@ -83,6 +84,7 @@ class Node:
             raise LoadFailed("making the services", exc, application.directory) from exc
         if application.manifest.buckets or operating.blobs is not None:
             self._runtime.env.bind(BLOBS, operating.blobs or ObjectBlobs(settings.blobs or str(settings.data / "blobs")))
+        has_buckets = bool(application.manifest.buckets)
         self.gateway = Gateway(
             self._runtime.deliver,
             directory(application, settings),
@@ -96,6 +98,7 @@ class Node:
                 chance=chance,
             ),
             Parties(self._runtime, public_actors(application)),
+            s3_endpoint(application, self.env, settings, clock, chance) if has_buckets else None,
         )
         self.edge = Edge(self.gateway, _socket_limits(settings))
 

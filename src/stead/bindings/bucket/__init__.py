@@ -1,13 +1,14 @@
 """`env.DOCUMENTS` of a `bucket`: objects of any size by key, with metadata, conditions, and uploads in parts."""
 
 from stead.bindings.bucket.blobs import BLOBS, Blobs
-from stead.bindings.bucket.client import Bucket, Draft
+from stead.bindings.bucket.client import Bucket, Draft, cursor_behind
 from stead.bindings.bucket.conditions import Conditions, Refusal, refusal
+from stead.bindings.bucket.credentials import Credential, Credentials, CredentialStore
 from stead.bindings.bucket.digests import ALGORITHMS, Digest, new_digest
 from stead.bindings.bucket.events import Action, BucketEvent, Cause, EventRule, Watch
 from stead.bindings.bucket.failures import BadDigest, InvalidPart, InvalidPartOrder, NoSuchUpload, PartTooSmall, RangeNotSatisfiable
 from stead.bindings.bucket.index import BucketIndex, index_class
-from stead.bindings.bucket.objects import BucketObject, BucketPage, ByteRange, HttpMetadata, ObjectBody, Part, Upload
+from stead.bindings.bucket.objects import BucketObject, BucketPage, ByteRange, HttpMetadata, ObjectBody, Part, Upload, check_key
 from stead.bindings.bucket.uploads import MultipartUpload
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "ByteRange",
     "Cause",
     "Conditions",
+    "Credential",
+    "CredentialStore",
+    "Credentials",
     "Digest",
     "Draft",
     "EventRule",
@@ -39,6 +43,8 @@ __all__ = [
     "Refusal",
     "Upload",
     "Watch",
+    "check_key",
+    "cursor_behind",
     "index_class",
     "new_digest",
     "refusal",

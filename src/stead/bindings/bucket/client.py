@@ -17,7 +17,7 @@ import msgspec
 from stead.api import Env, Namespace
 from stead.bindings.bucket.conditions import Conditions, refusal
 from stead.bindings.bucket.events import Cause
-from stead.bindings.bucket.listing import Listing, behind
+from stead.bindings.bucket.listing import Listing, behind, behind_prefix
 from stead.bindings.bucket.objects import (
     BucketObject,
     BucketPage,
@@ -153,14 +153,19 @@ class Bucket:
         http_metadata: HttpMetadata | None = None,
         custom_metadata: Mapping[str, str] | None = None,
         checksum_algorithm: str | None = None,
+        is_checksum_whole: bool = False,
     ) -> MultipartUpload:
-        """Begin an upload in parts. One that is not completed within 7 days is aborted."""
+        """Begin an upload in parts. One that is not completed within 7 days is aborted.
+
+        If its parts come with checksums of `checksum_algorithm`, the object has one: of the whole, for a CRC, or of the checksums.
+        """
         upload = Upload(
             key=check_key(key),
             upload_id=random_hex(self._namespace),
             http_metadata=http_metadata or HttpMetadata(),
             custom_metadata=dict(custom_metadata or {}),
             checksum_algorithm=checksum_algorithm,
+            is_checksum_whole=is_checksum_whole,
         )
         check_metadata(upload.http_metadata, upload.custom_metadata)
         await self._index.begin(upload)
@@ -193,6 +198,12 @@ class Bucket:
                 async for chunk in self._writer.blobs.read(self._writer.full(segment.blob), first - position, last - position):
                     yield chunk
             position += segment.size
+
+
+def cursor_behind(prefix: str) -> str | None:
+    """Where a list goes on behind everything that begins with `prefix`; None if nothing can be there."""
+    following = behind_prefix(prefix)
+    return None if following is None else _cursor(following)
 
 
 def _cursor(following: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
 from typing import Any, Protocol
@@ -57,6 +57,19 @@ ALGORITHMS: dict[str, Callable[[], Digest]] = {
     "crc64nvme": _crc64nvme,
 }
 """The checksums that a bucket verifies and keeps, by name."""
+
+
+CYCLIC = {"crc32": 8, "crc32c": 8, "crc64nvme": 16}
+"""Those of a whole that follow from those of its pieces, and their hexadecimal digits."""
+
+
+def combined(algorithm: str, pieces: Sequence[tuple[str, int]]) -> str:
+    """The checksum of pieces one after the other, from the checksum and the size of each."""
+    combine = getattr(_native(), f"combine_{algorithm}")
+    value = 0
+    for digest, size in pieces:
+        value = combine(value, int(digest, 16), size)
+    return f"{value:0{CYCLIC[algorithm]}x}"
 
 
 def new_digest(algorithm: str) -> Digest:

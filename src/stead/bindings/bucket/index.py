@@ -25,9 +25,9 @@ import msgspec
 from stead.api import Actor, AlarmInfo, durable, on_alarm, reads
 from stead.bindings.bucket.blobs import Blobs, blobs_of, last_day_over
 from stead.bindings.bucket.conditions import Conditions, refusal
-from stead.bindings.bucket.digests import new_digest
+from stead.bindings.bucket.digests import CYCLIC, combined, new_digest
 from stead.bindings.bucket.events import Action, BucketEvent, Cause, EventObject, Watch
-from stead.bindings.bucket.failures import InvalidPart, InvalidPartOrder, NoSuchUpload, PartTooSmall
+from stead.bindings.bucket.failures import BadDigest, InvalidPart, InvalidPartOrder, NoSuchUpload, PartTooSmall
 from stead.bindings.bucket.listing import Listing, list_keys
 from stead.bindings.bucket.objects import BucketObject, Part, Segment, Upload
 from stead.codec import convert
@@ -98,8 +98,7 @@ class BucketIndex(Actor):
 
     async def add_part(self, upload: Upload, part: Part) -> Part:
         """Keep a part whose blob has been written, in place of one with its number. Raises `NoSuchUpload`."""
-        assert part.segment is not None
-        await self._use([part.segment.blob])
+        await self._use(segment.blob for segment in _segments_of([part]))
         await self._upload(upload)
         row = _part(upload.upload_id, part.part_number)
         previous = await self.storage.get(row, type=Part)
@@ -109,11 +108,13 @@ class BucketIndex(Actor):
         await self.storage.put(row, part)
         return part
 
-    async def complete(self, upload: Upload, wanted: list[Part], only_if: Conditions | None = None) -> BucketObject | None:
+    async def complete(
+        self, upload: Upload, wanted: list[Part], only_if: Conditions | None, expected: dict[str, str]
+    ) -> BucketObject | None:
         """Put parts together to an object. None, and the upload goes on, if a condition fails.
 
         Of an upload that was completed before, and whose object is still there, it is the answer again. Raises `NoSuchUpload`,
-        `InvalidPart`, `InvalidPartOrder` or `PartTooSmall`.
+        `InvalidPart`, `InvalidPartOrder`, `PartTooSmall` or `BadDigest`.
         """
         present = await self.head(upload.key)
         if present is not None and present.version == upload.upload_id:
@@ -123,6 +124,10 @@ class BucketIndex(Actor):
             return None
         stored = {part.part_number: part for part in await self._parts(upload)}
         parts = _chosen(stored, wanted, self.part_bytes_min)
+        checksums = _checksums_of(upload, parts)
+        for name, value in expected.items():
+            if value != checksums.get(name, value):
+                raise BadDigest(f"the parts have the {name} {checksums[name]} together, not {value!r:.140}")
         chosen = {part.part_number for part in parts}
         await self._drop(_segments_of(part for number, part in stored.items() if number not in chosen))
         await self._end(upload, stored)
@@ -132,7 +137,7 @@ class BucketIndex(Actor):
             version=upload.upload_id,
             size=sum(part.size for part in parts),
             etag=f"{digest.hexdigest()}-{len(parts)}",
-            checksums=_composite(upload.checksum_algorithm, parts),
+            checksums=checksums,
             http_metadata=upload.http_metadata,
             custom_metadata=upload.custom_metadata,
         )
@@ -333,14 +338,17 @@ def _chosen(stored: dict[int, Part], wanted: list[Part], bytes_min: int) -> list
     return parts
 
 
-def _composite(algorithm: str | None, parts: list[Part]) -> dict[str, str]:
-    """The checksum of the parts' checksums, as S3 has it for uploads in parts."""
-    if algorithm is None or not all(algorithm in part.checksums for part in parts):
+def _checksums_of(upload: Upload, parts: list[Part]) -> dict[str, str]:
+    """The checksum of what parts make together, if each came with one."""
+    name = upload.checksum_algorithm
+    if name is None or not all(name in part.checksums for part in parts):
         return {}
-    digest = new_digest(algorithm)
+    if upload.is_checksum_whole and name in CYCLIC:
+        return {name: combined(name, [(part.checksums[name], part.size) for part in parts])}
+    digest = new_digest(name)
     for part in parts:
-        digest.update(bytes.fromhex(part.checksums[algorithm]))
-    return {algorithm: f"{digest.digest().hex()}-{len(parts)}"}
+        digest.update(bytes.fromhex(part.checksums[name]))
+    return {name: f"{digest.digest().hex()}-{len(parts)}"}
 
 
 def _segments_of(parts: Iterable[Part]) -> list[Segment]:

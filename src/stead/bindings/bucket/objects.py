@@ -122,6 +122,7 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     http_metadata: HttpMetadata = HttpMetadata()
     custom_metadata: dict[str, str] = {}
     checksum_algorithm: str | None = None
+    is_checksum_whole: bool = False
 
 
 def check_key(key: object) -> str:

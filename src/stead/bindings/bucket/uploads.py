@@ -61,13 +61,16 @@ class MultipartUpload:
         found: list[Part] = await self._index.parts(self._upload, after, limit)
         return found
 
-    async def complete(self, parts: Sequence[Part], only_if: Conditions | None = None) -> BucketObject | None:
+    async def complete(
+        self, parts: Sequence[Part], only_if: Conditions | None = None, checksums: Mapping[str, str] | None = None
+    ) -> BucketObject | None:
         """Put the parts together, in the order given; the object is there when this returns. None if `only_if` does not hold.
 
-        May be repeated. Raises `NoSuchUpload`, `InvalidPart`, `InvalidPartOrder` or `PartTooSmall`.
+        May be repeated. `checksums` are those that the object must come to have. Raises `NoSuchUpload`, `InvalidPart`,
+        `InvalidPartOrder`, `PartTooSmall` or `BadDigest`.
         """
         named = [msgspec.structs.replace(part, segment=None) for part in parts]
-        made: BucketObject | None = await self._index.complete(self._upload, named, only_if)
+        made: BucketObject | None = await self._index.complete(self._upload, named, only_if, dict(checksums or {}))
         return made
 
     async def abort(self) -> None:
