@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from stead.clock import sleep
@@ -240,3 +241,120 @@ def test_credentials_of_the_s3_endpoint(tmp_path: Path) -> None:
         assert "there are: files" in said
 
     bounded(scenario)
+
+
+SECRET = 'hunter2-"très"-secret/42'
+SECRETS = """application "a" {
+  env "API_KEY" { secret = true }
+  env "LEVEL" { default = "info" }
+  service "api" { visibility = "public" }
+  actor "box" {}
+  task "leaky" { cron = "@daily" }
+}
+"""
+SECRETS_APP = """import logging
+from datetime import timedelta
+from stead import Actor, Invalid, Service, Task, route
+from stead.clock import sleep
+class Api(Service):
+    @route("GET", "/length")
+    async def length(self, request): return str(len(self.env.API_KEY))
+    @route("GET", "/crash")
+    async def crash(self, request):
+        logging.getLogger("x").warning("the key is %s", self.env.API_KEY)
+        self.env.logger.error("again", key=self.env.API_KEY, all={"k": self.env.API_KEY})
+        raise ValueError(f"cannot open https://host/?key={self.env.API_KEY}")
+    @route("GET", "/invalid")
+    async def invalid(self, request): raise Invalid(f"wrong: {self.env.API_KEY!r}")
+    @route("GET", "/actor")
+    async def actor(self, request): return await self.env.BOX.get("a").fail()
+    @route("GET", "/alarm")
+    async def alarm(self, request):
+        await self.env.BOX.get("b").later()
+        while not await self.env.BOX.get("b").error():
+            await sleep(0.02)
+        return "rang"
+class Box(Actor):
+    async def fail(self): raise KeyError(self.env.API_KEY)
+    async def later(self): await self.alarms.set("x", timedelta(0))
+    async def alarm(self, alarm): raise ValueError(self.env.API_KEY)
+    async def error(self): return (await self.alarms.get("x")).error
+class Leaky(Task):
+    async def run(self, tick): raise ValueError(f"no {self.env.API_KEY}")
+"""
+
+
+def test_a_secret_is_nowhere_to_be_seen(tmp_path: Path) -> None:
+    """Set through standard input, it reaches the application, and nothing that any process writes: output, answers or files."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text(SECRETS)
+        (tmp_path / "app.py").write_text(SECRETS_APP)
+        written = ["\n".join(await stead(tmp_path, "serve", "--port", "0", code=1))]
+        assert "secret API_KEY has no value" in written[0] and "stead secrets set API_KEY" in written[0]
+        written += await stead(tmp_path, "secrets", "set", "API_KEY", said=SECRET + "\n")
+        assert "there are: API_KEY, LEVEL" in (await stead(tmp_path, "secrets", "set", "API_KYE", said="x", code=1))[1]
+        for command, development in (("serve", False), ("dev", True)):
+            process = await start(tmp_path, command, "--port", "0")
+            assert process.stdout is not None
+            lines = []
+            while not (line := (await process.stdout.readline()).decode()).startswith("ready"):
+                lines.append(line)
+                assert process.returncode is None, lines
+            url = line.split()[1].rstrip(",")
+            try:
+                async with httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as client:
+                    assert (await client.get("/length")).text == str(len(SECRET))
+                    for path, status in (("/crash", 500), ("/invalid", 400), ("/actor", 500), ("/alarm", 200)):
+                        response = await client.get(path)
+                        assert response.status_code == status
+                        written.append(response.text)
+                        if development and status == 500:
+                            assert "[secret API_KEY]" in response.text
+                written += await stead(tmp_path, "tasks", "run", "leaky", code=1)
+                written += await stead(tmp_path, "tasks", "list", "--json")
+                written += await stead(tmp_path, "actors", "show", "box/b", "--json")
+                process.terminate()
+            finally:
+                if process.returncode is None:
+                    process.terminate()
+                stdout, stderr = await process.communicate()
+            written += [*lines, stdout.decode(), stderr.decode()]
+            assert "the key is [secret API_KEY]" in stderr.decode()
+        written += await stead(tmp_path, "check", "--json")
+        written += await stead(tmp_path, "tasks", "run", "leaky", code=1)  # without a server
+        written += await stead(tmp_path, "tasks", "runs", "leaky", "--json")
+        listed = (await stead(tmp_path, "secrets", "list", "--json"))[0]
+        written.append(listed)
+        sources = {line["name"]: line["source"] for line in json.loads(listed)["variables"]}
+        assert sources == {"API_KEY": "stead secrets", "LEVEL": "default"}
+        for text in written:
+            assert "hunter2" not in text, text
+        for file in tmp_path.rglob("*"):
+            assert not file.is_file() or b"hunter2" not in file.read_bytes(), file
+        await stead(tmp_path, "secrets", "delete", "API_KEY")
+        assert "there is no secret" in (await stead(tmp_path, "secrets", "delete", "API_KEY", code=1))[1]
+
+    bounded(work)
+
+
+def test_dotenv_is_for_development(tmp_path: Path) -> None:
+    """`stead dev` reads it and says where it is wrong; `stead serve` does not."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text('application "a" { env "API_KEY" { secret = true } }')
+        (tmp_path / "app.py").write_text("")
+        (tmp_path / ".env").write_text("API_KEY=hunter2-secret\nhunter2")
+        process = await start(tmp_path, "dev", "--port", "0")
+        assert process.stdout is not None and process.stderr is not None
+        said = (await process.stderr.readline()).decode()
+        assert ".env:2:1: this line is no NAME=value" in said
+        (tmp_path / ".env").write_text("API_KEY=hunter2-secret\n")  # a save, which begins again
+        while not (await process.stdout.readline()).startswith(b"ready"):
+            assert process.returncode is None
+        process.terminate()
+        _, stderr = await process.communicate()
+        assert b"hunter2" not in stderr and "hunter2" not in said
+        assert "secret API_KEY has no value" in (await stead(tmp_path, "serve", "--port", "0", code=1))[1]
+
+    bounded(work)

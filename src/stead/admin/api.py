@@ -33,6 +33,7 @@ from stead.admin.operator import LIST_ACTORS_MAX, Operator
 from stead.admin.units import Units
 from stead.errors import Invalid, SteadError
 from stead.ids import ActorId, parse_id
+from stead.redaction import redacted
 
 PREFIX = "/_stead/admin/"
 IMPORTS = "imports"  # where in the data directory who is on this machine puts what is to be imported
@@ -157,11 +158,11 @@ def _is_this_machine(host: str) -> bool:
 
 
 def _answer(value: object) -> Response:
-    return Response(json.dumps(msgspec.to_builtins(value), ensure_ascii=False).encode(), media_type="application/json")
+    return Response(redacted(json.dumps(msgspec.to_builtins(value), ensure_ascii=False)).encode(), media_type="application/json")
 
 
 def _problem(status: int, detail: str) -> Response:
-    return JSONResponse({"status": status, "detail": detail}, status, media_type="application/problem+json")
+    return JSONResponse({"status": status, "detail": redacted(detail)}, status, media_type="application/problem+json")
 
 
 async def _failed(request: Request, exc: Exception) -> Response:  # noqa: RUF029 - a plain one would run in a thread

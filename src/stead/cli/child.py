@@ -23,6 +23,7 @@ from stead.cli.logs import log_to_console
 from stead.cli.server import Serving
 from stead.errors import Invalid, ManifestError, SteadError
 from stead.node import LoadedApplication, LoadFailed, Settings, directory, load_application
+from stead.redaction import redacted
 
 EXIT_FAILED, EXIT_BROKEN = 1, 3  # the server cannot run; the application cannot, until it is saved again
 _SLOW_S = 1.0  # a request that takes longer is worth a look
@@ -77,7 +78,7 @@ def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> N
         slow = "[yellow]" if duration_s > _SLOW_S else "[dim]"
         out.print(f"[{style}]{status}[/] {method} {escape(path)} {slow}{duration_s * 1000:.1f} ms[/]")
         if error is not None and status != 500:  # what nobody expected is in the log already, with its traceback
-            err.print(f"  {escape(str(error))}", style="dim")
+            err.print(f"  {escape(redacted(str(error)))}", style="dim")
 
     serving = Serving(application, settings, os.environ, on_request=report, is_development=True)
     with socket.socket(fileno=job.listener) as listener:

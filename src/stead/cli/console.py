@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from stead.errors import SteadError
 from stead.manifest import ManifestErrors
+from stead.redaction import redacted
 
 PIPE_COLUMNS = 1_000  # an id may have as many bytes
 out = Console(soft_wrap=True, highlight=False)
@@ -45,7 +46,7 @@ def print_failure(failure: SteadError) -> None:
     """All that is wrong, on standard error."""
     problems = failure.errors if isinstance(failure, ManifestErrors) else [failure]
     for problem in problems:
-        line, _, hint = str(problem).partition("\n")
+        line, _, hint = redacted(str(problem)).partition("\n")
         err.print(f"[bold red]error:[/] {escape(line)}")
         if hint:
             err.print(f"[dim]{escape(hint)}[/]")
@@ -67,4 +68,4 @@ def print_table(table: Table) -> None:
 
 def print_json(value: object) -> None:
     """One JSON document on standard output."""
-    out.print(json.dumps(value, indent=2, ensure_ascii=False), markup=False)
+    out.print(redacted(json.dumps(value, indent=2, ensure_ascii=False)), markup=False)

@@ -26,7 +26,7 @@ from stead.node import Settings, manifest_path
 
 SHUTDOWN_TIMEOUT_S = 2  # for requests under way at a reload or the end: who waits is a developer
 KILL_AFTER_S = 2 * SHUTDOWN_TIMEOUT_S + 1  # requests, then turns, then the files
-SOURCE_SUFFIXES = (".py", ".manifest", ".sql", ".html", ".jinja", ".j2", ".toml", ".yaml", ".yml", ".json")
+SOURCE_SUFFIXES = (".py", ".manifest", ".sql", ".html", ".jinja", ".j2", ".toml", ".yaml", ".yml", ".json", ".env")
 GATHER_MS = 200  # saves that come together are one reload
 # A child leaves Ctrl-C to its parent from its first line on: an interrupted import would print a traceback.
 _BOOT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from stead.cli.child import main; main()"

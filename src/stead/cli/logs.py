@@ -16,6 +16,7 @@ from rich.markup import escape
 
 from stead.cli.console import err
 from stead.node import describe
+from stead.redaction import redacted
 
 _STYLES = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
 
@@ -31,9 +32,9 @@ class ConsoleHandler(logging.Handler):
         style = _STYLES.get(record.levelno, "dim")
         lines = StringIO()  # of its own, because rich keeps what it could not write, without bound, and exits on a broken pipe
         console = Console(file=lines, force_terminal=err.is_terminal, soft_wrap=True, highlight=False)
-        console.print(f"[{style}]{record.levelname.lower()}:[/] {escape(record.getMessage())}")
+        console.print(f"[{style}]{record.levelname.lower()}:[/] {escape(redacted(record.getMessage()))}")
         if record.exc_info and record.exc_info[1] is not None:
-            console.print(escape(describe(record.exc_info[1], self._directory)))
+            console.print(escape(redacted(describe(record.exc_info[1], self._directory))))
         with suppress(OSError):
             sys.stderr.write(lines.getvalue())
             sys.stderr.flush()

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from stead.errors import AppError, Overloaded, SteadError
+from stead.redaction import redacted
 
 Describe = Callable[[BaseException], str]
 """An error as its developer wants to see it: where it was raised, the application's own lines first."""
@@ -85,9 +86,10 @@ def _message(error: BaseException) -> str:
 
 def _encode(body: dict[str, Any]) -> bytes:
     try:
-        return msgspec.json.encode(body, enc_hook=str)
+        data = msgspec.json.encode(body, enc_hook=str)
     except (UnicodeEncodeError, TypeError, RecursionError):  # a lone surrogate in a message, or a detail of odd shape
-        return msgspec.json.encode({key: ascii(value) if key in {"detail", "traceback"} else value for key, value in body.items()})
+        data = msgspec.json.encode({key: ascii(value) if key in {"detail", "traceback"} else value for key, value in body.items()})
+    return redacted(data.decode()).encode()
 
 
 def _headers(headers: Mapping[str, str], request_id: str, status: int, size_bytes: int) -> list[tuple[bytes, bytes]]:

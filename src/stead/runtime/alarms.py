@@ -22,6 +22,7 @@ from stead.events import AlarmDue
 from stead.ids import Chance
 from stead.logic.recurrence import EVERY_MS_MIN, next_cron_ms, next_every_ms
 from stead.logic.retry import RETRIES_MAX, retry_delay_ms
+from stead.redaction import redacted
 from stead.runtime.turn import Turn
 from stead.storage.contract import KEY_BYTES_MAX
 from stead.storage.entries import ALARM, Entries, Layer, range_end
@@ -127,7 +128,7 @@ class ActorAlarms:
         if row is None or row.dead or row.due_ms > self._clock.now_ms():  # the run had set another in its place
             return
         row.failures += 1
-        row.error = f"{type(error).__name__}: {error}"[:ERROR_CHARS_MAX]
+        row.error = redacted(f"{type(error).__name__}: {error}")[:ERROR_CHARS_MAX]
         delay_ms = retry_delay_ms(row.failures, self._chance.fraction())
         if delay_ms is None:
             row.dead = True

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from stead.api import Service, Task
 from stead.bindings.task.run import Ending, Outcome, TaskTick
+from stead.redaction import redacted
 
 RUN_S_MAX = 300.0
 ERROR_CHARS_MAX = 500  # of an error kept in the history; the log has it whole
@@ -44,6 +45,6 @@ class _TaskService(Service):
                 outcome, error = Outcome.TIMED_OUT, f"it took longer than {RUN_S_MAX:g} s and was cancelled"
                 _log.error("task %r: %s", self.unit, error)
             else:
-                outcome, error = Outcome.FAILED, f"{type(exc).__name__}: {exc}"[:ERROR_CHARS_MAX]
+                outcome, error = Outcome.FAILED, redacted(f"{type(exc).__name__}: {exc}")[:ERROR_CHARS_MAX]
                 _log.error("task %r failed", self.unit, exc_info=exc)
         return Ending(outcome, round(loop.time() - started_s, 3), error)
