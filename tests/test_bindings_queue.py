@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
 from stead import Actor, Batch, Invalid, Message, Observer, Overloaded, durable, reads
@@ -215,3 +217,31 @@ async def test_bad_messages_are_refused_when_sent() -> None:
         with pytest.raises(Invalid):
             await jobs.lease(limit=0)
         assert (await jobs.status()).messages == 0
+
+
+async def test_who_is_outside_pulls_and_settles_as_json() -> None:
+    """Bodies of every type come as JSON; a lease settles once, on the shard that it came from; what is none is refused."""
+    async with TestApp.of(bindings={"jobs": Binding(queue_class(QueueSettings(name="jobs")), partial(Queue, shards=2))}) as app:
+        jobs: Queue = app.env.JOBS
+        for body, kind in (({"a": 1}, "json"), ("text", "text"), (b"\x00", "bytes"), ({1: Decimal("1.5")}, "python")):
+            await jobs.send(body, content_type=kind)  # type: ignore[arg-type]
+        pulled = await jobs.pull(10, 60)
+        bodies = [
+            body for _, body in sorted((line["content_type"], line["body"]) for line in msgspec.to_builtins(pulled, str_keys=True))
+        ]
+        assert bodies == ["AA==", {"a": 1}, {"1": "1.5"}, "text"]
+        assert await jobs.pull() == []
+        first, second, *others = [message.lease for message in pulled]
+        assert await jobs.settle(ack=[first], retry=[second], delay_s=5) == 2
+        assert await jobs.settle(ack=[first, second]) == 0
+        assert [message.attempts for message in await jobs.look()] == [2, 2, 2]
+        await app.clock.advance(5)
+        (again,) = await jobs.pull()
+        assert again.attempts == 2 and again.lease != second
+        assert await jobs.settle(ack=[again.lease, *others]) == 3
+        assert (await jobs.status()).messages == 0
+        for wrong in ("", "0", "2/q:1", "x/q:1"):
+            with pytest.raises(Invalid, match="is no lease"):
+                await jobs.settle(ack=[wrong])
+        with pytest.raises(Invalid):
+            await jobs.settle(ack=[1])  # type: ignore[list-item]

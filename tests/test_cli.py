@@ -93,6 +93,23 @@ def test_the_rooms_of_a_public_actor_have_an_address(place: Path) -> None:
     assert "http://127.0.0.1:8700/parties/box/:room" in list(table.columns[3].cells)
 
 
+def test_queues_are_shown_with_their_observers(place: Path) -> None:
+    """`check` and `dev` say who observes what, and which queue is pulled."""
+    (place / "stead.manifest").write_text(
+        'application "a" { queue "jobs" {} queue "exports" {} bucket "files" {} '
+        'observer "worker" { source { queue = "jobs" } } observer "reader" { source { bucket = "files" } } }'
+    )
+    process = "    async def process(self, message): ..."
+    (place / "app.py").write_text(
+        f"from stead import Observer\nclass Worker(Observer):\n{process}\nclass Reader(Observer):\n{process}\n"
+    )
+    lines = {line.split()[1]: line for line in stead("check", place).output.splitlines() if len(line.split()) > 2}
+    cells = list(addresses_table(load_application(place), Settings(), "http://127.0.0.1:8700").columns[3].cells)
+    for unit, said in (("jobs", "observed by worker"), ("exports", "pulled"), ("files", "observed by reader")):
+        assert said in lines[unit] and said in cells
+    assert "observes queue jobs" in lines["worker"] and "observes bucket files" in lines["reader"]
+
+
 def test_check_prints_every_error_with_its_place(place: Path) -> None:
     """All errors of the manifest, not the first one; each with file, line, column and a hint."""
     (place / "stead.manifest").write_text('application "a" {\n  srvice "x" {}\n  actor "Box" {}\n}\n')

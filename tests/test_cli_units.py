@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from stead.admin import find_server, remote_operator
 from stead.clock import sleep
 from stead.ids import Chance
 
@@ -109,6 +110,55 @@ def test_tasks_run_from_a_shell(tmp_path: Path) -> None:
         assert [run["number"] for run in runs] == [2, 1]
         assert "Europe/Berlin" in (await stead(tmp_path, "tasks", "list"))[0]
         assert "there are: good, bad" in (await stead(tmp_path, "tasks", "run", "godo", code=1))[1]
+
+    bounded(work)
+
+
+QUEUES = """application "a" {
+  queue "jobs" { max_retries = 0 max_batch_timeout_s = 0.1 }
+  queue "exports" { shards = 2 }
+  observer "worker" { source { queue = "jobs" } }
+}
+"""
+QUEUES_APP = """from stead import Observer
+class Worker(Observer):
+    async def process(self, message):
+        raise ValueError("poison")
+"""
+
+
+def test_queues_are_operated_from_a_shell(tmp_path: Path) -> None:
+    """Poison is seen, sent again and purged; a paused queue keeps what comes; the same without a server."""
+
+    async def statuses() -> dict[str, Any]:
+        return {queue["name"]: queue for queue in (await asked(tmp_path, "queues", "list"))["queues"]}
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text(QUEUES)
+        (tmp_path / "app.py").write_text(QUEUES_APP)
+        async with serving(tmp_path) as (process, _):
+            address = find_server(tmp_path / ".stead")
+            assert address is not None
+            async with remote_operator(address) as operator:
+                await operator.operate("jobs", "send_batch", {"bodies": [{"to": "ann"}]})
+                while (await statuses())["jobs"]["dead_letters"] == 0:
+                    await sleep(0.1)
+                (letter,) = (await asked(tmp_path, "queues", "peek", "jobs", "--dead"))["messages"]
+                assert letter["body"] == {"to": "ann"}
+                assert "paused" in (await stead(tmp_path, "queues", "pause", "jobs"))[0]
+                assert (await asked(tmp_path, "queues", "replay-dead", "jobs")) == {"queue": "jobs", "replayed": 1}
+                await operator.operate("exports", "send_batch", {"bodies": [1, 2, 3]})
+            shown = await statuses()
+            assert (shown["jobs"]["messages"], shown["jobs"]["paused"], shown["jobs"]["observer"]) == (1, True, "worker")
+            process.kill()
+            await process.wait()
+        assert (await statuses())["exports"]["messages"] == 3
+        table = (await stead(tmp_path, "queues", "list"))[0]
+        assert "(pulled)" in table and "worker" in table and "paused" in table
+        assert "ann" in (await stead(tmp_path, "queues", "peek", "jobs"))[0]
+        assert (await asked(tmp_path, "queues", "purge", "exports"))["purged"] == 3
+        assert (await asked(tmp_path, "queues", "resume", "jobs")) == {"queue": "jobs", "paused": False}
+        assert "there are: jobs, exports" in (await stead(tmp_path, "queues", "purge", "worker", code=1))[1]
 
     bounded(work)
 

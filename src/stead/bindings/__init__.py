@@ -32,7 +32,7 @@ from stead.bindings.database import (
 )
 from stead.bindings.kv import KvCache, KvEntry, KvKey, KvPage, KvShard
 from stead.bindings.observer import observer_service
-from stead.bindings.queue import Leased, Queue, QueueSettings, QueueStatus, queue_class
+from stead.bindings.queue import Leased, Pulled, Queue, QueueSettings, QueueStatus, queue_class
 from stead.bindings.rate_limit import Algorithm, RateLimit, RateLimiter, meter_class
 from stead.bindings.task import Outcome, ScheduledTask, TaskRun, TaskSettings, TaskStatus, schedule_class, task_service
 
@@ -67,6 +67,7 @@ __all__ = [
     "Migration",
     "Outcome",
     "PreparedStatement",
+    "Pulled",
     "Queue",
     "QueueSettings",
     "QueueStatus",

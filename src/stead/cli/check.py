@@ -10,7 +10,7 @@ from rich.table import Table
 from stead.cli.console import new_table, print_json, print_table
 from stead.cli.options import Json, Place
 from stead.errors import ManifestError, SteadError
-from stead.manifest import ManifestErrors, Reachable, Unit
+from stead.manifest import ManifestErrors, Observer, Reachable, Unit
 from stead.node import LoadedApplication, load_application, public_actors
 
 
@@ -32,11 +32,23 @@ def check(place: Place = Path(), json: Json = False) -> None:
 
 
 def units_table(application: LoadedApplication) -> Table:
-    """Every unit, what stands behind it, and where its rooms are."""
+    """Every unit, what stands behind it, where its rooms are, and who observes what."""
     table = new_table("kind", "unit", "binding", "class", "", title=f"application {application.manifest.name}")
     for unit in application.manifest.units:
-        table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), room_path(unit, application))
+        place = room_path(unit, application) or source_label(unit, application)
+        table.add_row(unit.kind, unit.name, unit.binding, class_label(unit, application), place)
     return table
+
+
+def source_label(unit: Unit, application: LoadedApplication) -> str:
+    """What an observer observes, and who observes a queue or a bucket; empty for all else."""
+    if isinstance(unit, Observer):
+        return f"observes queue {unit.queue}" if unit.bucket is None else f"observes bucket {unit.bucket}"
+    observers = application.manifest.observers
+    names = [observer.name for observer in observers if unit.name == (observer.queue if unit.kind == "queue" else observer.bucket)]
+    if unit.kind in {"queue", "bucket"} and names:
+        return f"observed by {', '.join(names)}"
+    return "pulled" if unit.kind == "queue" else ""
 
 
 def room_path(unit: Unit, application: LoadedApplication) -> str:

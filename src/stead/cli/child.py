@@ -17,7 +17,7 @@ import uvloop
 from rich.markup import escape
 from rich.table import Table
 
-from stead.cli.check import class_label, room_path
+from stead.cli.check import class_label, room_path, source_label
 from stead.cli.console import err, new_table, out, print_failure, print_table
 from stead.cli.logs import log_to_console
 from stead.cli.server import Serving
@@ -86,7 +86,7 @@ def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> N
 
 
 def addresses_table(application: LoadedApplication, settings: Settings, url: str) -> Table:
-    """Every unit with its class, and for one that is public its addresses."""
+    """Every unit with its class, and for one that is public its addresses; of queues and buckets who observes them."""
     sites = directory(application, settings)
     port = url.rpartition(":")[2]
     table = new_table("kind", "unit", "class", "address", title=f"application {application.manifest.name}")
@@ -98,6 +98,7 @@ def addresses_table(application: LoadedApplication, settings: Settings, url: str
             hosts.insert(0, url)
         if room_path(unit, application):
             hosts = [url + room_path(unit, application)]
-        address = "\n".join(hosts) or ("through bindings only" if unit.kind == "service" else "")
+        unreached = "through bindings only" if unit.kind == "service" else source_label(unit, application)
+        address = "\n".join(hosts) or unreached
         table.add_row(unit.kind, unit.name, class_label(unit, application), address)
     return table

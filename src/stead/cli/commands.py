@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stead.cli import actors, bucket, db, secrets, tasks
+from stead.cli import actors, bucket, db, queues, secrets, tasks
 from stead.cli.check import check
 from stead.cli.console import Commands
 from stead.cli.dev import dev
@@ -26,6 +26,7 @@ for command in (dev, serve, check, new):
 app.add_typer(actors.app, name="actors")
 app.add_typer(bucket.app, name="bucket")
 app.add_typer(tasks.app, name="tasks")
+app.add_typer(queues.app, name="queues")
 app.add_typer(db.app, name="db")
 app.add_typer(secrets.app, name="secrets")
 

@@ -36,6 +36,8 @@ from stead.bindings import (
 )
 from stead.manifest import MEM, S3_CREDENTIALS, Application, schema
 
+_QUEUE_OPERATIONS = frozenset({"status", "look", "pull", "settle", "send_batch", "pause", "resume", "purge", "replay_dead"})
+
 
 def data_services(
     manifest: Application,
@@ -75,7 +77,7 @@ def _queue(queue: schema.Queue, observer: schema.Observer | None, observers: Map
     said = {name: value for name in QueueSettings.__struct_fields__ if (value := getattr(queue, name, None)) is not None}
     settings = QueueSettings(**said)
     if observer is None:
-        return Binding(queue_class(settings), partial(Queue, shards=queue.shards))
+        return Binding(queue_class(settings), partial(Queue, shards=queue.shards), operations=_QUEUE_OPERATIONS)
     return _observed(settings, observer, observers, queue.name, queue.shards)
 
 
@@ -93,7 +95,7 @@ def _observed(
     if observer.max_concurrency is not None:
         settings = msgspec.structs.replace(settings, max_concurrency=observer.max_concurrency)
     service = observer_service(observers[observer.name], source)
-    return Binding(queue_class(settings), partial(Queue, shards=shards), {consumer: service})
+    return Binding(queue_class(settings), partial(Queue, shards=shards), {consumer: service}, operations=_QUEUE_OPERATIONS)
 
 
 def _watch(observer: schema.Observer) -> Watch:

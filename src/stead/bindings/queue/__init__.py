@@ -2,6 +2,6 @@
 
 from stead.bindings.queue.actor import QueueShard, queue_class
 from stead.bindings.queue.client import Queue, QueueStatus
-from stead.bindings.queue.message import Leased, Outgoing, QueueSettings, Verdict
+from stead.bindings.queue.message import Leased, Outgoing, Pulled, QueueSettings, Verdict
 
-__all__ = ["Leased", "Outgoing", "Queue", "QueueSettings", "QueueShard", "QueueStatus", "Verdict", "queue_class"]
+__all__ = ["Leased", "Outgoing", "Pulled", "Queue", "QueueSettings", "QueueShard", "QueueStatus", "Verdict", "queue_class"]

@@ -118,7 +118,13 @@ class QueueShard(Actor):
     async def status(self) -> dict[str, Any]:
         first = next(iter(await self.storage.list(_PREFIX, limit=1)), None)
         waiting_ms = 0 if first is None else max(0, self._now_ms() - _ready_ms(first))
-        return {"messages": self.count, "in_hands": len(self._in_hands), "paused": self.paused, "oldest_s": waiting_ms / 1000}
+        return {
+            "messages": self.count,
+            "in_hands": len(self._in_hands),
+            "paused": self.paused,
+            "oldest_s": waiting_ms / 1000,
+            "observer": self._observer,
+        }
 
     # -- pushing -------------------------------------------------------------------------------------------------------------------
 
@@ -138,6 +144,10 @@ class QueueShard(Actor):
         alarm = await self.alarms.get(_ALARM)
         if alarm is None or alarm.dead or alarm.due_ms > due_ms:
             await self.alarms.set(_ALARM, due_ms)
+
+    @property
+    def _observer(self) -> str | None:
+        return None if self.settings.consumer is None else self.settings.consumer.partition(".")[0]
 
     @property
     def _is_pushed(self) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import msgspec
 
+from stead import codec
 from stead.api import Env, Namespace
 from stead.bindings.queue.actor import DEAD_LETTERS
-from stead.bindings.queue.message import BATCH_MESSAGES_MAX, ContentType, Leased, Outgoing, Verdict, outgoing
+from stead.bindings.queue.message import BATCH_MESSAGES_MAX, ContentType, Leased, Outgoing, Pulled, Verdict, outgoing
 from stead.errors import Invalid
 
 
@@ -22,6 +23,7 @@ class QueueStatus(msgspec.Struct, frozen=True):
     dead_letters: int
     paused: bool
     oldest_s: float
+    observer: str | None = None
 
 
 class Queue:
@@ -70,9 +72,9 @@ class Queue:
 
     async def _settle(self, verdicts: Sequence[tuple[Leased, Verdict]]) -> int:
         held = 0
-        shards = {shard_of(message) for message, _ in verdicts}
+        shards = {message.shard for message, _ in verdicts}
         for shard in sorted(shards):
-            own = [verdict for message, verdict in verdicts if shard_of(message) == shard]
+            own = [verdict for message, verdict in verdicts if message.shard == shard]
             held += await self._namespace.get(shard).settle_leased(own)
         return held
 
@@ -87,6 +89,7 @@ class Queue:
             dead_letters=dead["messages"],
             paused=any(state["paused"] for state in states),
             oldest_s=max(state["oldest_s"] for state in states),
+            observer=states[0]["observer"],
         )
 
     async def peek(self, limit: int = 10, *, dead: bool = False) -> list[Leased]:
@@ -113,6 +116,28 @@ class Queue:
         """Send up to `limit` dead letters again, as new messages, and say how many."""
         return int(await self._namespace.get(DEAD_LETTERS).replay(limit))
 
+    # -- for who is outside, as JSON -----------------------------------------------------------------------------------------------
+
+    async def pull(self, limit: int = 10, lease_s: float = 30.0) -> list[Pulled]:
+        """`lease`, for a consumer that speaks JSON."""
+        return [message.pulled() for message in await self.lease(limit, lease_s)]
+
+    async def settle(self, ack: Sequence[str] = (), retry: Sequence[str] = (), delay_s: float | None = None) -> int:
+        """Settle what was pulled, by its `lease`. Returns how many of the leases still held."""
+        done = [(lease, True, None) for lease in codec.convert(ack, Sequence[str])]  # type: ignore[type-abstract]
+        again = [(lease, False, delay_s) for lease in codec.convert(retry, Sequence[str])]  # type: ignore[type-abstract]
+        verdicts: dict[str, list[Verdict]] = {}
+        for lease, is_done, later_s in done + again:
+            shard, _, key = lease.partition("/")
+            if not key or shard not in map(str, range(self._shards)):
+                raise Invalid(f"{lease[:80]!r} is no lease of this queue")
+            verdicts.setdefault(shard, []).append(Verdict(key, is_done, later_s))
+        return sum([await self._namespace.get(shard).settle_leased(own) for shard, own in verdicts.items()])
+
+    async def look(self, limit: int = 10, dead: bool = False) -> list[Pulled]:
+        """`peek`, as JSON; what it shows as `lease` settles nothing."""
+        return [message.pulled() for message in await self.peek(limit, dead=dead)]
+
     # -- moving --------------------------------------------------------------------------------------------------------------------
 
     async def take_over(self, messages: Sequence[Outgoing]) -> None:
@@ -129,7 +154,3 @@ class Queue:
     async def _enqueue(self, messages: list[Outgoing]) -> None:
         shard = self._namespace.get(str(next(self._next) % self._shards))
         await shard.signal("enqueue", messages)
-
-
-def shard_of(message: Leased) -> str:
-    return message.id.partition("-")[0]

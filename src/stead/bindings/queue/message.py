@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import msgspec
@@ -53,6 +54,26 @@ class Leased(msgspec.Struct, frozen=True, array_like=True):
     def value(self) -> Any:
         """The body as it was sent."""
         return decode_body(self.body, self.content_type)
+
+    @property
+    def shard(self) -> str:
+        """The actor that has it."""
+        return self.id.partition("-")[0]
+
+    def pulled(self) -> Pulled:
+        sent = datetime.fromtimestamp(self.sent_ms / 1000, UTC)
+        return Pulled(f"{self.shard}/{self.key}", self.id, sent, self.attempts, self.content_type, self.value())
+
+
+class Pulled(msgspec.Struct, frozen=True):
+    """A message as JSON carries it, for consumers outside. `lease` settles it."""
+
+    lease: str
+    id: str
+    timestamp: datetime
+    attempts: int
+    content_type: ContentType
+    body: Any
 
 
 class Verdict(msgspec.Struct, frozen=True, array_like=True):
