@@ -295,6 +295,32 @@ async def test_an_application_finds_its_database_ready(place: Path) -> None:
         assert await app.env.ASKER.get("a").count() == 2
 
 
+LATE_APP = """from stead import Actor
+class Asker(Actor):
+    async def soon(self, when): await self.storage.set_alarm(when)
+    async def alarm(self, alarm):
+        n = await self.env.MAIN.prepare("SELECT n FROM added").first("n")
+        await self.storage.put("seen", [alarm.retry_count, n])
+    async def seen(self): return await self.storage.get("seen")
+"""
+
+
+async def test_alarms_wait_for_migrations(place: Path) -> None:
+    """What came due while nobody ran rings when the database is as the new version of its code needs it."""
+    (place / "app.py").write_text(LATE_APP)
+    async with TestApp(place, world=World(commit_s=0.5)) as app:
+        asker = app.env.ASKER.get("a")
+        await asker.soon(app.clock.now_ms() + 60_000)
+        (place / "db" / "main" / "0002_added.sql").write_text("CREATE TABLE added (n);")
+        for number in range(3, 8):
+            (place / "db" / "main" / f"000{number}_rows.sql").write_text(f"DELETE FROM added; INSERT INTO added VALUES ({number});")
+        app.application = load_application(place)
+        app.clock.jump(3_600_000)
+        await app.crash()
+        await app.clock.advance(seconds=5)
+        assert await asker.seen() == [0, 7]
+
+
 async def test_a_migration_that_fails_stops_the_start(place: Path) -> None:
     """The application does not run on half a database."""
     (place / "db" / "main" / "0002_bad.sql").write_text("INSERT INTO nobody VALUES ('bob');")

@@ -486,3 +486,20 @@ async def test_an_alarm_may_have_a_method_of_its_own() -> None:
         await app.clock.advance(2)
         assert await keeper.have_run() == ["sweep sweep"]
         assert sorted(await loud.have_run()) == ["alarm other", "sweep sweep"]
+
+
+async def test_an_alarm_without_its_unit_waits_and_is_said_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    """A unit that left the application leaves its alarms: they ring when it is back, and hold up nobody meanwhile."""
+    async with TestApp.of(actors={"bell": Bell, "other": Bell}) as app:
+        await app.env.BELL.get("a").set_for("x", 60)
+        await app.env.OTHER.get("b").set_for("y", 120)
+        bell = app.application.actors.pop("bell")
+        await app.crash()
+        await app.clock.advance(hours=2, minutes=30)
+        assert [name for name, _, _ in Bell.tried] == ["y"]
+        said = [record for record in caplog.records if "there is no actor unit 'bell'" in record.getMessage()]
+        assert len(said) == 3
+        app.application.actors["bell"] = bell
+        await app.crash()
+        await app.clock.advance(minutes=1)
+        assert [name for name, _, _ in Bell.tried] == ["y", "x"]

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from stead.clock import Clock
-from stead.errors import EngineFailed
+from stead.errors import EngineFailed, Invalid
 from stead.events import AlarmDue
 from stead.ids import ActorId
 from stead.runtime.tasks import Tasks
@@ -23,6 +23,7 @@ DRIFT_S = 0.5  # by which the clocks may part before the index is looked at anew
 UNDER_WAY_MAX = 512  # alarms delivered and not answered
 LOOK_MAX = 10_000  # alarms read at a time, and the most that are remembered as paused
 PAUSE_S = 1.0  # before an alarm whose delivery failed, or an engine that did, is tried again
+ORPHAN_PAUSE_S = 3600.0  # before an alarm whose unit does not exist is tried again: it is there until the unit is, or is deleted
 
 Deliver = Callable[[ActorId, AlarmDue], asyncio.Future[None]]
 log = logging.getLogger("stead")
@@ -137,7 +138,10 @@ class AlarmScheduler:
     def _end(self, key: tuple[str, str], reply: asyncio.Future[None]) -> None:
         self._under_way.discard(key)
         error = None if reply.cancelled() else reply.exception()
-        if error is not None:
+        if isinstance(error, Invalid):  # the application has lost the unit, which a new version may bring back
+            log.warning("alarm %r of %s waits: %s; `stead actors delete` ends it", key[1], key[0], error)
+            self._paused[key] = self._loop.time() + ORPHAN_PAUSE_S
+        elif error is not None:
             log.warning("alarm %r of %s could not run and is tried again: %s", key[1], key[0], error)
             self._paused[key] = self._loop.time() + PAUSE_S
             self._wake_in(PAUSE_S)
