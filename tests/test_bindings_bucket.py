@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from stead import Actor, Invalid, SteadError
+from stead import Actor, Invalid
 from stead.bindings import Binding, Bucket, BucketIndex, BucketObject, ByteRange, Conditions, HttpMetadata, ObjectBody
 from stead.bindings.bucket import BadDigest, InvalidPart, InvalidPartOrder, NoSuchUpload, Part, PartTooSmall, RangeNotSatisfiable
 from stead.bindings.bucket.objects import Segment
 from stead.clock import sleep
-from stead.ids import Chance
-from stead.testing import TestApp, check
+from stead.testing import TestApp
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -33,14 +31,6 @@ class Worker(Actor):
 
     async def put(self, key: str, text: str) -> None:
         await self.env.FILES.put(key, chunks(*text))
-
-    async def put_in_parts(self, key: str, text: str) -> None:
-        upload = await self.env.FILES.create_multipart_upload(key)
-        parts = [await upload.upload_part(number, piece) for number, piece in enumerate(text, 1)]
-        await upload.complete(parts)
-
-    async def delete(self, key: str, text: str) -> None:
-        await self.env.FILES.delete(key)
 
     async def read(self, key: str) -> str:
         return await body(await self.env.FILES.get(key))
@@ -310,69 +300,6 @@ async def test_uploads_nobody_completes_end() -> None:
         assert app.blobs.stored == {} and await files.list_multipart_uploads() == []
 
 
-def test_it_is_a_dictionary_that_crashes_do_not_change() -> None:
-    """Over many seeds: what dies in the middle happened whole or not at all; no blob is left that nobody has."""
-    check(scenario, seeds=60)
-
-
-async def scenario(seed: int) -> None:
-    async with with_bucket(SmallParts) as app:
-        await use(app, Chance(seed))
-        for upload in await app.env.FILES.list_multipart_uploads():
-            await app.env.FILES.resume_multipart_upload(upload.key, upload.upload_id).abort()
-        await app.clock.advance(days=3)
-        assert set(app.blobs.stored) == await in_use(app.env.FILES)
-
-
-async def use(app: TestApp, chance: Chance) -> None:
-    """Operations of a unit, every third of which dies with the process, against the values that a key may have."""
-    files: Bucket = app.env.FILES
-    possible: dict[str, set[str | None]] = {}
-    for step in range(25):
-        key, text = f"k{chance.below(4)}", f"{step}," * (1 + chance.below(3))
-        worker = app.env.WORKER.get("w")
-        value, work = [(text, worker.put), (text, worker.put_in_parts), (None, worker.delete), (None, None)][chance.below(4)]
-        before = possible.setdefault(key, {None})
-        if work is None:
-            found = await files.get(key)
-            assert (await body(found) if found is not None else None) in before
-            if chance.below(8) == 0:
-                await app.clock.advance(hours=chance.below(30))
-        elif chance.below(3):
-            await work(key, text)
-            possible[key] = {value}
-        else:
-            possible[key] = {value} if await interrupted(app, chance, work(key, text)) else {*before, value}
-            found = await files.get(key)
-            now = await body(found) if found is not None else None
-            assert now in possible[key], (now, possible[key])
-            possible[key] = {now}
-
-
-async def interrupted(app: TestApp, chance: Chance, work: Coroutine[Any, Any, None]) -> bool:
-    """Crash some steps after `work` began, and say whether it came to its end."""
-    async with asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(succeeds(work))
-        for _ in range(chance.below(100)):
-            await sleep(0)
-        await app.crash()
-    return task.result()
-
-
-async def succeeds(work: Coroutine[Any, Any, None]) -> bool:
-    try:
-        await work
-    except SteadError:
-        return False
-    return True
-
-
-async def in_use(files: Bucket) -> set[str]:
-    index: Any = files._index
-    located = [await index.locate(found.key) for found in (await files.list()).objects]
-    return {f"files/{segment.blob}" for _, segments in located for segment in segments}
-
-
 async def test_blobs_nobody_committed_are_found() -> None:
     """What a write left behind, whose process died before it committed, is removed when its day and the next are over."""
     async with with_bucket() as app:
@@ -457,24 +384,3 @@ async def test_observers_hear_of_what_happened(tmp_path: Path) -> None:
 async def heard(app: TestApp, observer: str) -> list[str]:
     """What an observer was told, once for each message however often it came."""
     return sorted(line.partition(" ")[2] for line in set(await app.env.LOG.get(observer).read()))
-
-
-def test_every_put_is_heard_of_once(tmp_path: Path) -> None:
-    """Over many seeds and crashes: the observers' messages are the puts that happened."""
-    (tmp_path / "stead.manifest").write_text(EVENTS_MANIFEST)
-    (tmp_path / "app.py").write_text(EVENTS_APP)
-
-    async def scenario(seed: int) -> None:
-        chance = Chance(seed)
-        async with TestApp(tmp_path) as app:
-            for number in range(6):
-                key = f"{number}.txt"
-                if chance.below(2):
-                    await app.env.LOG.get("w").put(key)
-                else:
-                    await interrupted(app, chance, app.env.LOG.get("w").put(key))
-            await sleep(120)
-            there = [f"PutObject files {found.key} 1" for found in (await app.env.FILES.list()).objects]
-            assert await heard(app, "Texts") == await heard(app, "Everything") == there
-
-    check(scenario, seeds=40)

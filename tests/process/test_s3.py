@@ -33,18 +33,23 @@ pytestmark = pytest.mark.process
 MIB = 1024 * 1024
 
 
-@pytest.fixture(scope="module")
-def names() -> Iterator[None]:
+@contextmanager
+def resolving_names() -> Iterator[None]:
     """What resolvers of desktops do, and those of small containers do not: *.localhost is this machine."""
-    patch = pytest.MonkeyPatch()
     resolve = socket.getaddrinfo
 
     def resolving(host: Any, *arguments: Any, **named: Any) -> Any:
         return resolve("127.0.0.1" if isinstance(host, str) and host.endswith(".localhost") else host, *arguments, **named)
 
-    patch.setattr(socket, "getaddrinfo", resolving)
-    yield
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "getaddrinfo", resolving)
+        yield
+
+
+@pytest.fixture(scope="module")
+def names() -> Iterator[None]:
+    with resolving_names():
+        yield
 
 
 @pytest.fixture(scope="module")

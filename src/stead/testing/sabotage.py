@@ -6,9 +6,10 @@ nothing of it. The wrong ones are bugs that someone could write: a check left ou
 
 from __future__ import annotations
 
+import hashlib
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -16,6 +17,11 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from stead import codec
+from stead.bindings.bucket import BucketIndex, BucketObject, Cause
+from stead.bindings.bucket.blobs import new_blob
+from stead.bindings.bucket.objects import Segment
+from stead.bindings.bucket.values import chunks_of
+from stead.bindings.bucket.writing import ETAG, Writer, Written
 from stead.bindings.queue import QueueShard
 from stead.errors import Invalid
 from stead.events import AlarmDue, Call, Origin
@@ -573,3 +579,60 @@ def unsupported_values_as_text(right: Any) -> Any:
             return repr(value)
 
     return wire_other
+
+
+# -- P5 and P8: buckets ----------------------------------------------------------------------------------------------------------
+
+
+@_plant("P5", Writer, "written")
+def bodies_written_after_their_entries(right: Any) -> Any:
+    """The entry commits first, and the blob is written then."""
+
+    @asynccontextmanager
+    async def written(self: Writer, random: str, chunks: AsyncIterable[bytes], expected: Any) -> AsyncIterator[Written]:
+        body = b"".join([chunk async for chunk in chunks])
+        blob = new_blob(self._env.now(), random)
+        yield Written([Segment(blob, len(body))], {ETAG: hashlib.md5(body, usedforsecurity=False).hexdigest()})
+        await self.blobs.write(self.full(blob), chunks_of(body))
+
+    return written
+
+
+@_plant("P5", BucketIndex, "_use")
+def bodies_in_use_not_noted(right: Any) -> Any:
+    """The sweep takes bodies that objects have for left behind."""
+
+    async def use(self: BucketIndex, blobs: Iterable[str]) -> None:
+        await self._keep_sweeping()
+
+    return use
+
+
+@_plant("P5", BucketIndex, "_drop")
+def replaced_bodies_stay(right: Any) -> Any:
+    """Blobs that nothing uses any more are not removed."""
+
+    async def drop(self: BucketIndex, segments: Sequence[Segment]) -> None:  # noqa: RUF029 - stands for one
+        return
+
+    return drop
+
+
+@_plant("P5", BucketIndex, "_keep_sweeping")
+def nobody_sweeps(right: Any) -> Any:
+    """What was written and never committed is not looked for."""
+
+    async def keep_sweeping(self: BucketIndex) -> None:  # noqa: RUF029 - stands for one
+        return
+
+    return keep_sweeping
+
+
+@_plant("P8", BucketIndex, "_announce")
+def events_sent_beside_the_turn(right: Any) -> Any:
+    """Events are sent on their own, not with the commit of what they tell of."""
+
+    async def announce(self: BucketIndex, about: BucketObject, cause: Cause) -> None:  # noqa: RUF029 - stands for one
+        self.ctx.spawn(right(self, about, cause))
+
+    return announce
