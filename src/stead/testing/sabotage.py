@@ -490,7 +490,7 @@ def answers_forgotten(right: Any) -> Any:
 @_plant("P8", QueueShard, "_bury")
 def poison_dropped(right: Any) -> Any:
     """A message that failed too often is deleted."""
-    return lambda self, key, row: self._remove(key)
+    return lambda self, key, row: self._remove([key])
 
 
 @_plant("P8", QueueShard, "_take")
@@ -500,8 +500,7 @@ def messages_deleted_when_taken(right: Any) -> Any:
     async def take(self: QueueShard) -> Any:
         batch = await right(self)
         async with self.ctx.turn():
-            for message in batch:
-                await self._remove(message.key)
+            await self._remove([message.key for message in batch])
         return batch
 
     return take

@@ -14,7 +14,7 @@ import msgspec
 
 from stead.api import Observer, Service
 from stead.bindings.observer.message import ObservedBatch, ObservedMessage
-from stead.bindings.queue.message import Leased, Verdict
+from stead.bindings.queue.message import Leased, Verdict, pack, unpack_leased
 from stead.errors import Invalid
 
 BATCH_S_MAX = 900.0  # 15 minutes: then what has no verdict is retried
@@ -38,7 +38,9 @@ class _ObserverService(Service):
         self._observer = self.observer_class()
         self._observer.env = self.env
 
-    async def deliver(self, messages: list[Leased]) -> list[Verdict]:
+    async def deliver(self, batch: bytes) -> bytes:
+        """What became of a packed list of `Leased`, as a packed list of `Verdict`."""
+        messages = unpack_leased(batch)
         observed = [ObservedMessage(leased, value) for leased in messages if (value := self._value(leased)) is not _UNREADABLE]
         try:
             async with asyncio.timeout(BATCH_S_MAX):
@@ -51,7 +53,7 @@ class _ObserverService(Service):
             self._report(observed, f"took longer than {BATCH_S_MAX:g} s")
             ObservedBatch(self.source, observed).retry_all()
         said = {message.verdict.key: message.verdict for message in observed if message.verdict is not None}
-        return [said.get(leased.key, Verdict(leased.key, False)) for leased in messages]
+        return pack([said.get(leased.key, Verdict(leased.key, False)) for leased in messages])
 
     async def _process(self, message: ObservedMessage) -> None:
         try:

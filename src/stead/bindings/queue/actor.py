@@ -1,6 +1,6 @@
 """A share of a queue: one of the actors among which its messages are spread, or the one that keeps the dead letters.
 
-    q:<ready ms>:<number>    a message, by when it may be handed out; trying again later moves it
+    q:<ready ms>:<number>    a message, a packed `Row`, by when it may be handed out; trying again later moves it
 
 **Pushing.** While messages are ready, spawned work takes batches of them to the observer, outside any turn, so that senders are not
 held up by it, and settles each batch in a turn. What is in an observer's hands is known in memory only: a crash hands it out again.
@@ -15,13 +15,25 @@ in the turn that removes it here: it is never in neither place. Dead letters tha
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from stead.api import Actor, AlarmInfo, durable, on_alarm, reads
-from stead.bindings.queue.message import BATCH_MESSAGES_MAX, Leased, Outgoing, QueueSettings, Row, Verdict
+from stead.bindings.queue.message import (
+    BATCH_MESSAGES_MAX,
+    Leased,
+    Outgoing,
+    QueueSettings,
+    Row,
+    Verdict,
+    pack,
+    unpack_outgoing,
+    unpack_row,
+    unpack_verdicts,
+)
 from stead.clock import sleep
 from stead.errors import Invalid, Overloaded, SteadError
 from stead.ids import binding_name
@@ -45,13 +57,17 @@ class QueueShard(Actor):
 
     async def on_start(self) -> None:
         self._in_hands: set[str] = set()  # keys of messages that observers have
+        self._ahead: dict[str, Row] = {}  # read and not handed out yet, in their order
+        self._read_until = _PREFIX
+        self._alarm_ms: int | None = None  # when the alarm that this instance set is due
         self._pumps = 0
         self._arrived = asyncio.Event()
 
     # -- sending -------------------------------------------------------------------------------------------------------------------
 
-    async def enqueue(self, messages: Sequence[Outgoing]) -> None:
-        """Add messages. Raises `Overloaded` when the shard is full."""
+    async def enqueue(self, batch: bytes) -> None:
+        """Add messages, a packed list of `Outgoing`. Raises `Overloaded` when the shard is full."""
+        messages = unpack_outgoing(batch)
         if self.count + len(messages) > self.settings.messages_max:
             limit = self.settings.messages_max
             raise Overloaded(
@@ -63,7 +79,7 @@ class QueueShard(Actor):
             self.last_number += 1
             key = _key(now_ms + round(message.delay_s * 1000), self.last_number)
             identity = f"{self.id.name}-{self.last_number}"
-            rows[key] = Row(identity, now_ms, message.attempts, message.content_type, message.body)
+            rows[key] = pack(Row(identity, now_ms, message.attempts, message.content_type, message.body))
         self.count += len(messages)
         await self.storage.put_many(rows)
         await self._watch()
@@ -99,20 +115,21 @@ class QueueShard(Actor):
         """Delete every message."""
         removed = await self.storage.delete_many(list(await self.storage.list(_PREFIX)))
         self.count = 0
+        self._ahead.clear()
         return removed
 
     async def replay(self, limit: int) -> int:
         """Send up to `limit` messages to the queue again, with their attempts forgotten: what dead letters are for."""
         rows = await self.storage.list(_PREFIX, limit=limit)
-        messages = [Outgoing(row.body, row.content_type) for row in (msgspec.convert(stored, Row) for stored in rows.values())]
+        messages = [Outgoing(row.body, row.content_type) for row in map(unpack_row, rows.values())]
         await self._own_queue.take_over(messages)
-        self.count -= await self.storage.delete_many(list(rows))
+        await self._remove(list(rows))
         return len(rows)
 
     @reads
     async def peek(self, limit: int) -> list[Leased]:
         rows = await self.storage.list(_PREFIX, limit=limit)
-        return [msgspec.convert(row, Row).leased(key) for key, row in rows.items()]
+        return [unpack_row(row).leased(key) for key, row in rows.items()]
 
     @reads
     async def status(self) -> dict[str, Any]:
@@ -130,12 +147,15 @@ class QueueShard(Actor):
 
     @on_alarm(_ALARM)
     async def _look(self, alarm: AlarmInfo) -> None:
+        self._alarm_ms = None
         await self._expire()
         await self._watch()
         self._begin()
 
     async def _watch(self) -> None:
         """Have an alarm set for the time when somebody should look again, as long as there are messages."""
+        if self._alarm_ms is not None and self._alarm_ms <= self._now_ms() + WATCH_MS:
+            return
         first = next(iter(await self.storage.list(_PREFIX, limit=1)), None)
         if first is None:
             return
@@ -144,6 +164,7 @@ class QueueShard(Actor):
         alarm = await self.alarms.get(_ALARM)
         if alarm is None or alarm.dead or alarm.due_ms > due_ms:
             await self.alarms.set(_ALARM, due_ms)
+            self._alarm_ms = due_ms
 
     @property
     def _observer(self) -> str | None:
@@ -185,7 +206,9 @@ class QueueShard(Actor):
                 batch = list(ready.items())[:size]
                 is_due = bool(batch) and (len(batch) == size or _ready_ms(batch[0][0]) + timeout_ms <= self._now_ms())
                 if is_due:
-                    self._in_hands.update(key for key, _ in batch)
+                    for key, _ in batch:
+                        self._in_hands.add(key)
+                        del self._ahead[key]
                     if len(ready) > size and self._pumps < self.settings.max_concurrency:
                         self._pumps += 1
                         self.ctx.spawn(self._pump())
@@ -201,7 +224,7 @@ class QueueShard(Actor):
         assert self.settings.consumer is not None
         while True:
             try:
-                return list(await getattr(self.env, binding_name(self.settings.consumer)).deliver(batch))
+                return unpack_verdicts(await getattr(self.env, binding_name(self.settings.consumer)).deliver(pack(batch)))
             except SteadError as exc:
                 self.env.logger.error("the observer of a queue cannot be reached", queue=self.settings.name, error=str(exc))
                 await sleep(_CONSUMER_GONE_PAUSE_S)
@@ -211,14 +234,15 @@ class QueueShard(Actor):
     async def _settle(self, verdicts: Sequence[Verdict], *, counted: bool) -> None:
         """Delete what is done, and move what is not. `counted`: the attempt is in the row already."""
         now_ms = self._now_ms()
+        await self._remove([verdict.key for verdict in verdicts if verdict.is_done])
         for verdict in verdicts:
-            stored = await self.storage.get(verdict.key, type=Row)
-            if stored is None:  # purged meanwhile
+            stored = None if verdict.is_done else await self.storage.get(verdict.key)
+            if stored is None:  # done, or purged meanwhile
                 continue
-            row = stored if counted else msgspec.structs.replace(stored, attempts=stored.attempts + 1)
-            if verdict.is_done:
-                await self._remove(verdict.key)
-            elif row.attempts > self.settings.max_retries and self.id.name != DEAD_LETTERS:
+            row = unpack_row(stored)
+            if not counted:
+                row = msgspec.structs.replace(row, attempts=row.attempts + 1)
+            if row.attempts > self.settings.max_retries and self.id.name != DEAD_LETTERS:
                 await self._bury(verdict.key, row)
             else:
                 delay_s = self.settings.retry_delay_s if verdict.delay_s is None else verdict.delay_s
@@ -229,12 +253,12 @@ class QueueShard(Actor):
         """Let go of what is older than the retention."""
         oldest_ms = self._now_ms() - self._retention_ms
         for key, stored in (await self.storage.list(_PREFIX, end=_key(oldest_ms + 1, 0), limit=BATCH_MESSAGES_MAX)).items():
-            row = msgspec.convert(stored, Row)
+            row = unpack_row(stored)
             if self.id.name != DEAD_LETTERS:
                 await self._bury(key, row)
             else:
                 self.env.logger.warn("a dead letter was too old and is gone", queue=self.settings.name, letter=row.id)
-                await self._remove(key)
+                await self._remove([key])
 
     async def _bury(self, key: str, row: Row) -> None:
         if self.settings.dead_letter_queue is None:
@@ -242,28 +266,43 @@ class QueueShard(Actor):
         else:
             letters = getattr(self.env, binding_name(self.settings.dead_letter_queue))
             await letters.take_over([Outgoing(row.body, row.content_type)])
-        await self._remove(key)
+        await self._remove([key])
 
     @property
     def _own_queue(self) -> Any:
         return getattr(self.env, binding_name(self.settings.name))
 
-    async def _remove(self, key: str) -> None:
-        await self.storage.delete(key)
-        self.count -= 1
+    async def _remove(self, keys: Sequence[str]) -> None:
+        self.count -= await self.storage.delete_many(keys)
+        for key in keys:
+            self._ahead.pop(key, None)
 
     async def _move(self, key: str, row: Row, ready_ms: int) -> str:
         """Store a message to be ready at another time; returns its new key."""
         moved = _key(ready_ms, int(key.rpartition(":")[2]))
         await self.storage.delete(key)
-        await self.storage.put(moved, row)
+        await self.storage.put(moved, pack(row))
+        self._ahead.pop(key, None)
         return moved
 
     async def _ready(self, limit: int) -> dict[str, Row]:
         """Messages that may be handed out now, the longest ready first."""
-        rows = await self.storage.list(_PREFIX, end=_key(self._now_ms() + 1, 0), limit=limit + len(self._in_hands))
-        free = [(key, row) for key, row in rows.items() if key not in self._in_hands]
-        return {key: msgspec.convert(row, Row) for key, row in free[:limit]}
+        if len(self._ahead) < limit:
+            await self._read_ahead(limit)
+        return dict(itertools.islice(self._ahead.items(), limit))
+
+    async def _read_ahead(self, count: int) -> None:
+        """Read on from where the last reading ended: what is in hands lies before that.
+
+        At the end begin anew, for what was let go, or put there by a clock that was set back.
+        """
+        end = _key(self._now_ms() + 1, 0)
+        rows = await self.storage.list(_PREFIX, start_after=self._read_until, end=end, limit=count)
+        if len(rows) < count:
+            self._ahead.clear()
+            rows = await self.storage.list(_PREFIX, end=end, limit=count + len(self._in_hands))
+        self._ahead.update({key: unpack_row(row) for key, row in rows.items() if key not in self._in_hands})
+        self._read_until = next(reversed(rows), _PREFIX)
 
     @property
     def _retention_ms(self) -> int:

@@ -11,7 +11,7 @@ import msgspec
 from stead import codec
 from stead.api import Env, Namespace
 from stead.bindings.queue.actor import DEAD_LETTERS
-from stead.bindings.queue.message import BATCH_MESSAGES_MAX, ContentType, Leased, Outgoing, Pulled, Verdict, outgoing
+from stead.bindings.queue.message import BATCH_MESSAGES_MAX, ContentType, Leased, Outgoing, Pulled, Verdict, outgoing, pack
 from stead.errors import Invalid
 
 
@@ -146,11 +146,11 @@ class Queue:
 
     async def bury(self, messages: Sequence[Outgoing]) -> None:
         """Add messages to the dead letters."""
-        await self._namespace.get(DEAD_LETTERS).signal("enqueue", list(messages))
+        await self._namespace.get(DEAD_LETTERS).signal("enqueue", pack(messages))
 
     def _all(self) -> list[Any]:
         return [self._namespace.get(str(shard)) for shard in range(self._shards)]
 
     async def _enqueue(self, messages: list[Outgoing]) -> None:
         shard = self._namespace.get(str(next(self._next) % self._shards))
-        await shard.signal("enqueue", messages)
+        await shard.signal("enqueue", pack(messages))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -95,6 +96,14 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
 
     def leased(self, key: str) -> Leased:
         return Leased(key, self.id, self.sent_ms, self.attempts + 1, self.content_type, self.body)
+
+
+# Rows and batches are bytes to the codec, which walks through any other value step by step: with many messages that is the cost.
+pack: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+unpack_row: Callable[[bytes], Row] = msgspec.msgpack.Decoder(Row).decode
+unpack_outgoing: Callable[[bytes], list[Outgoing]] = msgspec.msgpack.Decoder(list[Outgoing]).decode
+unpack_leased: Callable[[bytes], list[Leased]] = msgspec.msgpack.Decoder(list[Leased]).decode
+unpack_verdicts: Callable[[bytes], list[Verdict]] = msgspec.msgpack.Decoder(list[Verdict]).decode
 
 
 def outgoing(body: Any, content_type: ContentType, delay_s: float) -> Outgoing:
