@@ -156,6 +156,41 @@ async def test_lists_come_in_pages_and_by_delimiter() -> None:
             await files.list(limit=1001)
 
 
+class Counting:
+    """Storage that counts the rows it has listed."""
+
+    rows = 0
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    async def list(self, *arguments: Any, **named: Any) -> Any:
+        found = await self._storage.list(*arguments, **named)
+        Counting.rows += len(found)
+        return found
+
+
+class CountedIndex(BucketIndex):
+    async def on_start(self) -> None:
+        self.storage = cast(Any, Counting(self.storage))
+
+
+async def test_a_folder_is_not_read_to_be_skipped() -> None:
+    """A list by delimiter reads a few rows of each folder, however many it has."""
+    async with with_bucket(CountedIndex) as app:
+        index: Any = app.env.FILES._index
+        for folder in range(5):
+            for number in range(400):
+                await index.commit(BucketObject(key=f"{folder}/{number}", version="v", size=0, etag=""), [])
+        Counting.rows = 0
+        page = await app.env.FILES.list(delimiter="/")
+        assert page.delimited_prefixes == [f"{folder}/" for folder in range(5)]
+        assert Counting.rows < 200
+
+
 async def pages(files: Bucket, prefix: str, delimiter: str, limit: int) -> list[str]:
     seen: list[str] = []
     cursor: str | None = None

@@ -307,6 +307,10 @@ MISTAKES = [
         *(3, 25, 'two units at cname "s"', 'the service "x" on line 2 answers there; choose another'),
     ),
     (
+        inside(' bucket "b" {}\n service "x" { domain { cname = "s3" } }'),
+        *(3, 25, 'the cname "s3" is that of the S3 endpoint', "choose another; S3 clients of the buckets speak to it"),
+    ),
+    (
         inside(' service "x" { domain { fqdn = "a.b" } }\n actor "y" { domain = "a.b" }'),
         *(3, 14, 'two units at fqdn "a.b"', 'the service "x" on line 2 answers there; choose another'),
     ),

@@ -5,6 +5,7 @@ from stead.manifest.file import MANIFEST_NAMES, find_manifest, load_manifest
 from stead.manifest.schema import (
     MEM,
     S3_CREDENTIALS,
+    S3_LABEL,
     Action,
     Actor,
     Application,
@@ -28,6 +29,7 @@ __all__ = [
     "MANIFEST_NAMES",
     "MEM",
     "S3_CREDENTIALS",
+    "S3_LABEL",
     "Action",
     "Actor",
     "Application",

@@ -276,6 +276,9 @@ def _check_addresses(application: _Found, findings: Findings) -> None:
                 findings.add(domain.position, f"a second `domain` in `{unit.kind}`", "keep the block or the attribute")
         for kind, address, place in _addresses(unit):
             other = taken.setdefault((kind, address), unit)
+            if kind == "cname" and address == schema.S3_LABEL and application.blocks["bucket"]:
+                hint = "choose another; S3 clients of the buckets speak to it"
+                findings.add(place, f'the cname "{address}" is that of the S3 endpoint', hint)
             if other is not unit:
                 hint = f'the {other.kind} "{other.name}" on line {other.position.line} answers there; choose another'
                 findings.add(place, f'two units at {kind} "{address}"', hint)

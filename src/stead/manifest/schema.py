@@ -13,6 +13,7 @@ from stead.ids import binding_name
 from stead.manifest.tree import Position
 
 LOGGER, MEM = "LOGGER", "MEM"  # bindings that every unit has; no name of the manifest may take them
+S3_LABEL = "s3"  # the first label of the host where S3 clients find the buckets
 S3_CREDENTIALS = "S3_CREDENTIALS"  # and one that every application with a bucket has
 
 

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING
 from stead.api import Env
 from stead.clock import Clock
 from stead.ids import Chance, binding_name
-from stead.manifest import S3_CREDENTIALS, Visibility
+from stead.manifest import S3_CREDENTIALS, S3_LABEL, Visibility
 from stead.node.application import LoadedApplication
 from stead.node.settings import Settings
 
 if TYPE_CHECKING:
     from stead.gateway.s3 import S3Endpoint
 
-LABEL = "s3"  # the endpoint is at s3.<base domain>, and at s3.localhost
-
 
 def s3_endpoint(application: LoadedApplication, env: Env, settings: Settings, clock: Clock, chance: Chance) -> S3Endpoint:
+    """The endpoint at `s3.localhost`, and at `s3` below the base domain."""
     units = application.manifest.buckets
     endpoint: type[S3Endpoint] = import_module("stead.gateway.s3").S3Endpoint
     return endpoint(
-        [f"{LABEL}.{domain}" for domain in dict.fromkeys(["localhost", settings.base_domain])],
+        [f"{S3_LABEL}.{domain}" for domain in dict.fromkeys(["localhost", settings.base_domain])],
         {unit.name: getattr(env, binding_name(unit.name)) for unit in units},
         [unit.name for unit in units if unit.visibility is Visibility.PUBLIC],
         getattr(env, S3_CREDENTIALS),

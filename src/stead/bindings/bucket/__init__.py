@@ -8,12 +8,23 @@ from stead.bindings.bucket.digests import ALGORITHMS, Digest, new_digest
 from stead.bindings.bucket.events import Action, BucketEvent, Cause, EventRule, Watch
 from stead.bindings.bucket.failures import BadDigest, InvalidPart, InvalidPartOrder, NoSuchUpload, PartTooSmall, RangeNotSatisfiable
 from stead.bindings.bucket.index import BucketIndex, index_class
-from stead.bindings.bucket.objects import BucketObject, BucketPage, ByteRange, HttpMetadata, ObjectBody, Part, Upload, check_key
+from stead.bindings.bucket.objects import (
+    HEADER_VALUE,
+    BucketObject,
+    BucketPage,
+    ByteRange,
+    HttpMetadata,
+    ObjectBody,
+    Part,
+    Upload,
+    check_key,
+)
 from stead.bindings.bucket.uploads import MultipartUpload
 
 __all__ = [
     "ALGORITHMS",
     "BLOBS",
+    "HEADER_VALUE",
     "Action",
     "BadDigest",
     "Blobs",

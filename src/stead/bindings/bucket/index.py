@@ -38,6 +38,7 @@ GARBAGE_S = 600.0  # for who began to read a body before it was replaced, and op
 GARBAGE_BLOBS_MAX = 500  # removed at once; the next ones follow
 GARBAGE_RETRY_S = 60.0  # after which a removal that has not been heard of is begun again
 UPLOAD_DAYS_MAX = 7  # after which an upload that was not completed is aborted
+UPLOADS_AT_ONCE = 10  # looked at in one turn: each may have 10,000 parts
 PART_NUMBER_MAX = 10_000
 PART_BYTES_MIN = 5 * 1024 * 1024  # of every part but the last
 _COLLECT, _SWEEP = "collect", "sweep"
@@ -266,22 +267,32 @@ class BucketIndex(Actor):
         """Once a day, and not at all where nothing was written for two days."""
         self._is_sweeping = True
         await self.alarms.set(_SWEEP, _tomorrow(self.env.now()))
-        over = self.env.now() - timedelta(days=UPLOAD_DAYS_MAX)
-        for row in (await self.storage.list("u:")).values():
-            upload = convert(row, Upload)
-            if upload.initiated < over:
-                await self._abort(upload)
         self.ctx.spawn(self._sweep(last_day_over(self.env.now())))
 
     async def _sweep(self, until: str) -> None:
         async with self.ctx.turn():
             self.closed = max(self.closed, until)
+        await self._abort_old()
         days = sorted(await self._blobs.folders(self.id.unit))
         for day in days:
             if self.swept < day <= until:
                 await self._sweep_day(day)
         if all(day <= until for day in days):
             await self._stop_sweeping()
+
+    async def _abort_old(self) -> None:
+        """Abort the uploads that were begun too long ago."""
+        begun_by = self.env.now() - timedelta(days=UPLOAD_DAYS_MAX)
+        last: str | None = None
+        while True:
+            async with self.ctx.turn():
+                rows = await self.storage.list("u:", start_after=last, limit=UPLOADS_AT_ONCE)
+                if not rows:
+                    return
+                last = next(reversed(rows))
+                for upload in [convert(row, Upload) for row in rows.values()]:
+                    if upload.initiated < begun_by:
+                        await self._abort(upload)
 
     async def _sweep_day(self, day: str) -> None:
         """Make garbage of the blobs that nothing uses."""

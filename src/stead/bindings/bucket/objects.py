@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from stead.errors import Invalid
 KEY_BYTES_MAX = 1024
 METADATA_BYTES_MAX = 8 * 1024  # of one object: names and values, http and custom together
 Chunks = AsyncIterator[bytes]
+HEADER_VALUE = re.compile(r"[\x20-\x7e]*").fullmatch
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -141,6 +143,9 @@ def check_metadata(http: HttpMetadata, custom: dict[str, str]) -> None:
     if not all(isinstance(text, str) for pair in custom.items() for text in pair):
         raise Invalid("custom metadata is text by text")
     texts = [text for text in msgspec.structs.astuple(http) if text is not None]
+    unfit = next((text for text in texts if not HEADER_VALUE(text)), None)
+    if unfit is not None:
+        raise Invalid(f"{unfit!r:.80} cannot be the value of a header: visible ASCII and spaces can")
     size_bytes = sum(len(text.encode()) for text in [*texts, *custom, *custom.values()])
     if size_bytes > METADATA_BYTES_MAX:
         raise Invalid(f"the metadata has {size_bytes:,} bytes; the limit is {METADATA_BYTES_MAX:,}")

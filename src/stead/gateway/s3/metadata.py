@@ -11,6 +11,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 from starlette.datastructures import Headers
 
 from stead.bindings import BucketObject, ByteRange, Conditions, HttpMetadata
+from stead.bindings.bucket import HEADER_VALUE
 from stead.gateway.s3.errors import S3Error
 from stead.gateway.s3.request import S3Request
 
@@ -28,6 +29,7 @@ _HEADERS = {
 }
 _CHUNKED = "aws-chunked"  # how a body travels, not what it is
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch  # RFC 9110, section 5.6.2
 _SECOND, _INSTANT = timedelta(seconds=1), timedelta(microseconds=1)  # headers have seconds, objects more
 
 
@@ -79,13 +81,29 @@ def object_headers(found: BucketObject, request: S3Request) -> dict[str, str]:
         "content-type": found.http_metadata.content_type or DEFAULT_TYPE,
     }
     for field, name in _HEADERS.items():
-        value = request.parameters.get(f"response-{name}") or getattr(found.http_metadata, field)
+        value = _wanted(request, f"response-{name}") or getattr(found.http_metadata, field)
         if value is not None:
             headers[name] = value
-    headers |= {f"{_CUSTOM}{name}": value for name, value in found.custom_metadata.items()}
+    sendable = {name: value for name, value in found.custom_metadata.items() if _TOKEN(name)}
+    headers |= {f"{_CUSTOM}{name}": _header_text(value) for name, value in sendable.items()}
+    if len(sendable) < len(found.custom_metadata):
+        headers["x-amz-missing-meta"] = str(len(found.custom_metadata) - len(sendable))
     if request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and found.range is None:
         headers |= checksum_headers(found.checksums)
     return headers
+
+
+def _wanted(request: S3Request, name: str) -> str | None:
+    """A header that the request wants in its answer."""
+    value = request.parameters.get(name)
+    if value is not None and not HEADER_VALUE(value):
+        raise S3Error("InvalidArgument", "A header is visible ASCII and spaces.", ArgumentName=name)
+    return value
+
+
+def _header_text(value: str) -> str:
+    """Text as a header; where it does not fit, in the words of RFC 2047, as S3 does."""
+    return value if HEADER_VALUE(value) else f"=?UTF-8?B?{base64.b64encode(value.encode()).decode()}?="
 
 
 def checksum_headers(checksums: Mapping[str, str]) -> dict[str, str]:

@@ -121,7 +121,10 @@ async def delete_objects(call: Call) -> Response:
 
 async def open_source(call: Call, ranged: str | None = None) -> tuple[str, ObjectBody]:
     """What a copy is of: its bucket and key, and the object. Raises `NoSuchKey` or `PreconditionFailed`."""
-    text = unquote(call.request.headers[_COPY_SOURCE], errors="strict").removeprefix("/")
+    try:
+        text = unquote(call.request.headers[_COPY_SOURCE], errors="strict").removeprefix("/")
+    except UnicodeDecodeError as exc:
+        raise S3Error("InvalidArgument", f"{_COPY_SOURCE} is not UTF-8 once its percent-encoding is undone.") from exc
     if "?" in text and text.rpartition("?")[2].startswith("versionId="):
         raise S3Error("NotImplemented", "Objects have no versions here.")
     bucket, _, key = text.partition("/")

@@ -152,7 +152,7 @@ def _upload(call: Call) -> MultipartUpload:
 
 
 def _part_number(call: Call) -> int:
-    text = call.request.parameters["partNumber"]
+    text = call.request.parameters.get("partNumber", "")
     if not (text.isascii() and text.isdigit() and len(text) < 10 and 0 < int(text) <= PART_NUMBER_MAX):
         problem = f"Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive"
         raise S3Error("InvalidArgument", problem, ArgumentName="partNumber", ArgumentValue=text[:20])

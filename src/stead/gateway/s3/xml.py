@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, SubElement, TreeBuilder, tostring
@@ -11,6 +12,8 @@ from stead.gateway.s3.errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 DEPTH_MAX = 8  # of elements: what S3 takes has four
+
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 Tree = dict[str, Any]
 """Elements by name: text, a tree, or a list of either for elements that repeat."""
@@ -28,7 +31,7 @@ def _fill(parent: Element, tree: Tree) -> None:
         for item in value if isinstance(value, list) else [value]:
             child = SubElement(parent, name)
             if isinstance(item, str):
-                child.text = item
+                child.text = _NOT_XML.sub("\ufffd", item)
             else:
                 _fill(child, item)
 
