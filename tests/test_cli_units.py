@@ -372,6 +372,10 @@ def test_a_secret_is_nowhere_to_be_seen(tmp_path: Path) -> None:
             written += [*lines, stdout.decode(), stderr.decode()]
             assert "the key is [secret API_KEY]" in stderr.decode()
         written += await stead(tmp_path, "check", "--json")
+        (tmp_path / "app.py").write_text("import os\nraise ValueError(os.environ['API_KEY'])\n")
+        written += await stead(tmp_path, "serve", "--port", "0", code=1, environ={"API_KEY": SECRET})
+        assert "ValueError: [secret API_KEY]" in written[-1]
+        (tmp_path / "app.py").write_text(SECRETS_APP)
         written += await stead(tmp_path, "tasks", "run", "leaky", code=1)  # without a server
         written += await stead(tmp_path, "tasks", "runs", "leaky", "--json")
         listed = (await stead(tmp_path, "secrets", "list", "--json"))[0]
@@ -408,3 +412,39 @@ def test_dotenv_is_for_development(tmp_path: Path) -> None:
         assert "secret API_KEY has no value" in (await stead(tmp_path, "serve", "--port", "0", code=1))[1]
 
     bounded(work)
+
+
+def test_a_dump_is_the_database_to_the_byte(tmp_path: Path) -> None:
+    """Texts that look like the dump's own lines, blobs, views, triggers and full-text indexes come back as they were."""
+
+    async def work() -> None:
+        (tmp_path / "stead.manifest").write_text(DATABASE)
+        (tmp_path / "app.py").write_text("")
+        await stead(tmp_path, "db", "execute", "main", said=ODD)
+        before = (await asked(tmp_path, "db", "execute", "main", ODD_LOOK))["results"]
+        await stead(tmp_path, "db", "export", "main", "out.sql")
+        await stead(tmp_path, "db", "execute", "main", "DELETE FROM t; INSERT INTO t VALUES ('changed', NULL)")
+        await stead(tmp_path, "db", "import", "main", "out.sql", "--overwrite")
+        after = (await asked(tmp_path, "db", "execute", "main", ODD_LOOK))["results"]
+        assert [result["results"] for result in after] == [result["results"] for result in before]
+        assert after[1]["results"] == [{"n": 1}]
+
+    bounded(work)
+
+
+ODD = """CREATE TABLE t (a TEXT, b);
+INSERT INTO t VALUES ('two
+-- User: lines; ''quoted''
+COMMIT;', x'00ff'), ('grün \U0001f600', 1.5);
+CREATE VIEW v AS SELECT a FROM t;
+CREATE TABLE log (a);
+CREATE TRIGGER tr AFTER DELETE ON t BEGIN INSERT INTO log VALUES (old.a); END;
+CREATE VIRTUAL TABLE words USING fts5(word);
+INSERT INTO words VALUES ('hello world');
+"""
+ODD_LOOK = """SELECT * FROM t ORDER BY a;
+SELECT count(*) AS n FROM words WHERE words MATCH 'world';
+SELECT * FROM log;
+SELECT count(*) AS n FROM v;
+SELECT type, name, sql FROM sqlite_schema WHERE name IN ('t', 'v', 'tr', 'log') ORDER BY name;
+"""

@@ -6,9 +6,9 @@ other end closes, it stops as at SIGTERM. So it never outlives its parent, howev
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stead.cli.check import class_label, room_path, source_label
 from stead.cli.console import err, new_table, out, print_failure, print_table
 from stead.cli.logs import log_to_console
 from stead.cli.server import Serving
+from stead.cli.values import values_of
 from stead.errors import Invalid, ManifestError, SteadError
 from stead.node import LoadedApplication, LoadFailed, Settings, directory, load_application
 from stead.redaction import redacted
@@ -51,8 +52,8 @@ def main() -> None:
     job = decode_job(sys.argv[1])
     settings = Settings(**{**job.settings, "data": Path(job.settings["data"])})
     try:
-        application = load_application(job.place)
-        serve_job(job, settings, application)
+        values = values_of(job.place, settings.data, is_development=True)
+        serve_job(job, settings, load_application(job.place), values)
     except (ManifestError, LoadFailed, Invalid) as exc:
         print_failure(exc)
         sys.exit(EXIT_BROKEN)
@@ -61,7 +62,7 @@ def main() -> None:
         sys.exit(EXIT_FAILED)
 
 
-def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> None:
+def serve_job(job: Job, settings: Settings, application: LoadedApplication, values: Mapping[str, str]) -> None:
     log_to_console(application.directory)
 
     def announce(url: str) -> None:
@@ -80,7 +81,7 @@ def serve_job(job: Job, settings: Settings, application: LoadedApplication) -> N
         if error is not None and status != 500:  # what nobody expected is in the log already, with its traceback
             err.print(f"  {escape(redacted(str(error)))}", style="dim")
 
-    serving = Serving(application, settings, os.environ, on_request=report, is_development=True)
+    serving = Serving(application, settings, values, on_request=report, is_development=True)
     with socket.socket(fileno=job.listener) as listener:
         uvloop.run(serving.run(listener, announce, job.lifeline))
 

@@ -6,13 +6,11 @@ import asyncio
 import shutil
 import sys
 from contextlib import closing
-from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import apsw
-import apsw.shell
 import msgspec
 import typer
 from rich.markup import escape
@@ -186,10 +184,9 @@ async def _import(data: Path, actor: ActorId, source: Path, overwrite: bool) -> 
 
 
 def _dump(database: Path, file: Path) -> None:
-    """Write the statements that make the database, without the line that names who wrote them and where."""
-    lines = StringIO()
-    with closing(apsw.Connection(str(database))) as connection:
-        shell: Any = apsw.shell.Shell(stdout=lines, db=connection)
+    """Write the statements that make the database."""
+    import apsw.shell  # noqa: PLC0415 - every command would wait for it
+
+    with closing(apsw.Connection(str(database))) as connection, file.open("w", encoding="utf-8") as stream:
+        shell: Any = apsw.shell.Shell(stdout=stream, db=connection)
         shell.process_command(".dump")
-    dump = "".join(line for line in lines.getvalue().splitlines(keepends=True) if not line.startswith("-- User:"))
-    file.write_text(dump, "utf-8")

@@ -32,7 +32,7 @@ from stead.cli.listening import address_of
 from stead.clock import SystemClock
 from stead.gateway import Edge, OnRequest
 from stead.ids import Chance
-from stead.node import LoadedApplication, Node, Operating, Settings, resolved
+from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.sqlite import SqliteEngine
 
 GC_YOUNG_OBJECTS, GC_MIDDLE_ROUNDS, GC_OLD_ROUNDS = 10_000, 20, 50  # Python begins with 700, 10, 10
@@ -218,7 +218,7 @@ class HttpServer(uvicorn.Server):
 class Serving:
     """A server to be run.
 
-    `environ` is the first to give the manifest's variables their values, `on_request` is told of every request that was answered.
+    `environ` gives the manifest's variables their values, `on_request` is told of every request that was answered.
     """
 
     application: LoadedApplication
@@ -231,10 +231,6 @@ class Serving:
         """Serve until a signal, or until the other end of the pipe `lifeline` closes. `on_ready` is told the address."""
         settings, clock, chance = self.settings, SystemClock(), Chance()
         token = chance.hex(TOKEN_BYTES)
-        application = self.application
-        values = resolved(
-            application.manifest, application.directory, settings.data, self.environ, is_development=self.is_development
-        )
         engine = SqliteEngine.open(settings.data, clock)
 
         def admin(node: Node) -> ASGIApp:
@@ -247,8 +243,8 @@ class Serving:
             on_ready(address_of(listener, settings.host))
 
         try:
-            operating = Operating(values, admin, self.on_request, self.is_development)
-            node = Node(application, engine, settings, clock, chance, operating)
+            operating = Operating(self.environ, admin, self.on_request, self.is_development)
+            node = Node(self.application, engine, settings, clock, chance, operating)
             server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
             _spare_what_stays()
             with _stopping(server.stop, lifeline):

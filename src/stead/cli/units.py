@@ -15,9 +15,10 @@ import typer
 from stead.admin import NodeUnits, Units, find_server, remote_operator
 from stead.cli.console import CommandFailed
 from stead.cli.logs import log_to_console
+from stead.cli.values import values_of
 from stead.clock import SystemClock
 from stead.ids import Chance
-from stead.node import Node, Operating, Settings, load_application, manifest_path, resolved
+from stead.node import Node, Operating, Settings, load_application, manifest_path
 from stead.storage.sqlite import SqliteEngine
 
 T = TypeVar("T")
@@ -51,9 +52,9 @@ async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
             if await remote.is_there():
                 yield remote
                 return
+    values = values_of(place, data)
     application, clock = load_application(place), SystemClock()
     log_to_console(application.directory)
-    values = resolved(application.manifest, application.directory, data, os.environ)
     engine = SqliteEngine.open(data, clock)
     try:
         settings = Settings(data=data, blobs=os.environ.get("STEAD_BLOBS", ""))

@@ -55,23 +55,23 @@ def find_values(
 def resolved(
     manifest: Application, directory: Path, data: Path, environ: Mapping[str, str], *, is_development: bool = False
 ) -> dict[str, str]:
-    """The values that `find_values` finds, for a node over the data directory `data`."""
+    """The values that `find_values` finds, for a node over the data directory `data`.
+
+    From here on those of secrets are kept out of what the process writes: call it before the application's code is imported.
+    """
     found = find_values(manifest, directory, SecretStore(data, environ), environ, is_development=is_development)
+    for variable in declared_variables(manifest):
+        if variable.secret and variable.name in found:
+            hide(variable.name, found[variable.name][0])
     return {name: value for name, (value, _) in found.items()}
 
 
 def application_variables(manifest: Application, environ: Mapping[str, str]) -> dict[str, str]:
-    """What every unit sees. Raises `ManifestErrors` naming each variable of the manifest that has neither value nor default.
-
-    From here on the values of secrets are kept out of what the process writes.
-    """
+    """What every unit sees. Raises `ManifestErrors` naming each variable of the manifest that has neither value nor default."""
     declared = declared_variables(manifest)
     missing = [variable for variable in declared if _value(variable, environ) is None]
     if missing:
         raise ManifestErrors([_missing(variable) for variable in missing])
-    for variable in declared:
-        if variable.secret:
-            hide(variable.name, environ[variable.name])
     return _values(manifest.env, environ)
 
 
