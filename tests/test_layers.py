@@ -15,6 +15,7 @@ import grimp
 import pytest
 
 import stead
+from stead.cli.commands import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "stead"
@@ -117,7 +118,8 @@ CODES = {  # newer releases of ruff print a rule's name, older ones its code
 def entry_points() -> set[str]:
     project = PYPROJECT["project"]
     groups: Iterable[dict[str, str]] = [project["scripts"], *project["entry-points"].values()]
-    return {target.partition(":")[0] for group in groups for target in group.values()}
+    commands = {f"stead.cli.{command}" for command in COMMANDS}  # imported by name, when asked for
+    return commands | {target.partition(":")[0] for group in groups for target in group.values()}
 
 
 def unreached(package: Path, roots: set[str]) -> set[str]:

@@ -1,34 +1,48 @@
-"""The `stead` command: its groups and what they share."""
+"""The `stead` command and its parts."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from stead.cli import actors, bucket, db, queues, secrets, tasks
-from stead.cli.check import check
 from stead.cli.console import Commands
-from stead.cli.dev import dev
-from stead.cli.new import new
-from stead.cli.serve import serve
+
+COMMANDS = ("dev", "serve", "check", "new", "actors", "bucket", "tasks", "queues", "db", "secrets")
+"""Each a module beside this one, which has a group `app` or a function of its own name."""
+
+
+class Stead(Commands):
+    """The whole command. A part is imported when it is asked for, so that a server starts without what only others need."""
+
+    def list_commands(self, ctx: object) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: object, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"stead.cli.{cmd_name}")
+        group = getattr(module, "app", None)
+        command: Any
+        if group is not None:
+            command = typer.main.get_group(group)
+        else:
+            alone = typer.Typer(add_completion=False)
+            alone.command()(getattr(module, cmd_name))
+            command = typer.main.get_command(alone)
+        command.name = cmd_name
+        return command
+
 
 app = typer.Typer(
-    cls=Commands,
+    cls=Stead,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Stateful serverless for Python: classes whose named instances remember.",
 )
-for command in (dev, serve, check, new):
-    app.command()(command)
-app.add_typer(actors.app, name="actors")
-app.add_typer(bucket.app, name="bucket")
-app.add_typer(tasks.app, name="tasks")
-app.add_typer(queues.app, name="queues")
-app.add_typer(db.app, name="db")
-app.add_typer(secrets.app, name="secrets")
 
 
 def _print_version(wanted: bool) -> None:
