@@ -17,12 +17,13 @@ from stead.api.http import (
     StreamingResponse,
 )
 from stead.api.observer import Batch, Message, Observer, Task, Tick
-from stead.api.service import Idempotent, Route, Service, route
+from stead.api.service import RESPONSES, Cache, Idempotent, Route, Service, route
 from stead.api.socket import Sendable, Socket
 from stead.api.storage import Alarm, AlarmInfo, Alarms, Sql, SqlValue, Storage
 
 __all__ = [
     "CURRENT_ENV",
+    "RESPONSES",
     "Actor",
     "ActorContext",
     "ActorEntry",
@@ -31,6 +32,7 @@ __all__ = [
     "AlarmInfo",
     "Alarms",
     "Batch",
+    "Cache",
     "DurableField",
     "Env",
     "HTMLResponse",

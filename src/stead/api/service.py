@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, TypeVar, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, Self, TypeVar, cast
 
-from stead.api.http import Request, ResponseLike
+from stead.api.http import Request, Response, ResponseLike
 from stead.errors import Invalid
 
 if TYPE_CHECKING:
@@ -13,6 +14,25 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 Idempotent = bool | Literal["required"]
+
+
+RESPONSES = ".responses"  # the name under which `env` has them: one that no unit of a manifest can have
+
+
+class Cache(Protocol):
+    """HTTP responses by their request, as Cache-Control, Vary and ETag say; a node may forget them at any time."""
+
+    async def match(self, request: Request) -> Response | None:
+        """The response that is kept for this request, with its `Age`; 304 if the client has it already. None if there is none."""
+        ...
+
+    async def put(self, request: Request, response: Response) -> bool:
+        """Keep a whole response for requests like this one. False if it may not be kept; `Invalid` for a streaming one."""
+        ...
+
+    async def delete(self, request: Request) -> bool:
+        """Forget what is kept for the request's address, and say whether there was anything."""
+        ...
 
 
 class Service:
@@ -23,6 +43,12 @@ class Service:
     """
 
     env: Env
+
+    @cached_property
+    def cache(self) -> Cache:
+        """The responses that this node remembers, for all services of the application."""
+        cache: Cache = getattr(self.env, RESPONSES)
+        return cache
 
     async def fetch(self, request: Request) -> ResponseLike:
         """Override to answer requests that no route matches."""

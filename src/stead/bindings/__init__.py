@@ -19,6 +19,7 @@ from stead.bindings.bucket import (
     Watch,
     index_class,
 )
+from stead.bindings.cache import CacheStore, ResponseCache
 from stead.bindings.database import (
     DATABASE,
     Applied,
@@ -44,6 +45,7 @@ __all__ = [
     "Binding",
     "Blobs",
     "Bucket",
+    "CacheStore",
     "BucketEvent",
     "BucketIndex",
     "BucketObject",
@@ -73,6 +75,7 @@ __all__ = [
     "QueueStatus",
     "RateLimit",
     "RateLimiter",
+    "ResponseCache",
     "ScheduledTask",
     "SqlMeta",
     "SqlResult",

@@ -42,6 +42,9 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
         memory_max_mib: Annotated[
             int, typer.Option(envvar="STEAD_MEMORY_MAX_MIB", help="MiB of actors to hold in memory.")
         ] = _DEFAULTS.resident_bytes_max // MIB,
+        cache_max_mib: Annotated[
+            int, typer.Option(envvar="STEAD_CACHE_MAX_MIB", help="MiB of responses to keep on disk for services' `self.cache`.")
+        ] = _DEFAULTS.cache_bytes_max // MIB,
         socket_message_max_mib: Annotated[
             int, typer.Option(envvar="STEAD_SOCKET_MESSAGE_MAX_MIB", help="MiB that a message from a WebSocket may have.")
         ] = _DEFAULTS.socket_message_bytes_max // MIB,
@@ -70,6 +73,7 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
             base_domain=base_domain,
             body_bytes_max=body_max_mib * MIB,
             resident_bytes_max=memory_max_mib * MIB,
+            cache_bytes_max=cache_max_mib * MIB,
             socket_message_bytes_max=socket_message_max_mib * MIB,
             socket_buffer_bytes_max=socket_buffer_max_mib * MIB,
             socket_ping_s=socket_ping_s,

@@ -243,7 +243,7 @@ class Serving:
             on_ready(address_of(listener, settings.host))
 
         try:
-            operating = Operating(self.environ, admin, self.on_request, self.is_development)
+            operating = Operating(self.environ, admin, self.on_request, self.is_development, cache=settings.data / "cache.sqlite")
             node = Node(self.application, engine, settings, clock, chance, operating)
             server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
             _spare_what_stays()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from starlette.types import ASGIApp
 
-from stead.api import Env
-from stead.bindings import BLOBS, Blobs
+from stead.api import RESPONSES, Env
+from stead.bindings import BLOBS, Blobs, CacheStore, ResponseCache
 from stead.clock import Clock
 from stead.errors import Invalid, SteadError
 from stead.events import Event
@@ -44,6 +45,7 @@ class Operating:
     admin: Callable[[Node], ASGIApp] | None = None  # makes what answers below /_stead
     on_request: OnRequest | None = None
     is_development: bool = False
+    cache: Path | None = None  # the file of cached responses; None: memory
     blobs: Blobs | None = None  # where the bodies of objects are; None: where the settings say
 
 
@@ -65,6 +67,7 @@ class Node:
         environ = operating.environ or {}
         self._application = application
         self._is_ready = False
+        self._cache = CacheStore(operating.cache, settings.cache_bytes_max)
         variables = application_variables(application.manifest, environ)
         try:
             self._runtime = Runtime(
@@ -74,7 +77,7 @@ class Node:
                 engine=engine,
                 clock=clock,
                 chance=chance,
-                variables=variables,
+                variables={**variables, RESPONSES: ResponseCache(self._cache, clock)},
                 service_variables=service_variables(application.manifest, environ),
                 limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
             )
@@ -119,11 +122,13 @@ class Node:
         """Finish turns, commit what they wrote, and stop. The engine stays open."""
         self._is_ready = False
         await self._runtime.close()
+        self._cache.close()
 
     async def abandon(self) -> None:
         """Stop at once, as a crash would: what is not committed is lost."""
         self._is_ready = False
         await self._runtime.abandon()
+        self._cache.close()
 
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
         """The one door: hand an event to an actor, or to a service by name."""

@@ -27,6 +27,7 @@ class Settings:
     base_domain: str = "localhost"  # a service with cname "shop" answers at shop.<base_domain>
     body_bytes_max: int = 32 * MIB  # of one HTTP request
     resident_bytes_max: int = 256 * MIB  # of the actors held in memory; the longest unused leave first
+    cache_bytes_max: int = 256 * MIB  # of the responses that services keep in `self.cache`; the longest unused leave first
     socket_message_bytes_max: int = 32 * MIB  # of one message from a WebSocket; a longer one closes it with 1009
     socket_buffer_bytes_max: int = 8 * MIB  # sent to a WebSocket and not read by its client; more closes it with 1013
     socket_ping_s: float = 20.0  # of a client's silence, after which it is asked whether it is there

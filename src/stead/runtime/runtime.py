@@ -35,7 +35,8 @@ class Limits:
 class Runtime:
     """Make it inside a running event loop.
 
-    `env` is the bindings as an outsider sees them; `clients` make what stands in it for the namespaces of their units.
+    `variables` are what `env` has besides the units, `env` is the bindings as an outsider sees them, and `clients` make what
+    stands in it for the namespaces of their units.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Runtime:
         engine: Engine,
         clock: Clock,
         chance: Chance,
-        variables: Mapping[str, str],
+        variables: Mapping[str, object],
         service_variables: Mapping[str, Mapping[str, str]],
         limits: Limits,
     ) -> None:
