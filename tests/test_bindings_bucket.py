@@ -407,6 +407,9 @@ async def test_observers_hear_of_what_happened(tmp_path: Path) -> None:
         await files.delete(["a.txt", "none"])
         await app.crash()
         await sleep(60)
+        queues = [line.name for line in app._process.node.units() if line.kind == "queue"]
+        assert queues == ["texts", "everything"]
+        assert (await app._process.node.operate("texts", "status", {}))["dead_letters"] == 0
         assert await heard(app, "Texts") == ["CompleteMultipartUpload files c.txt 1", "PutObject files a.txt 4"]
         assert await heard(app, "Everything") == [
             "CompleteMultipartUpload files c.txt 1",

@@ -135,8 +135,10 @@ class Node:
         return self._runtime.deliver(target, event)
 
     def units(self) -> list[UnitLine]:
-        """The units of the manifest, in its order."""
-        return [UnitLine(unit.kind, unit.name) for unit in self._application.manifest.units]
+        """The units of the manifest, in its order. An observer of a bucket is a queue as well: the one it hears from."""
+        manifest = self._application.manifest
+        heard = [UnitLine("queue", observer.name) for observer in manifest.observers if observer.bucket is not None]
+        return [*(UnitLine(unit.kind, unit.name) for unit in manifest.units), *heard]
 
     async def operate(self, unit: str, operation: str, arguments: Mapping[str, Any]) -> Any:
         """What an operation of a data service returns, as JSON carries it; it works before `start`, too.
