@@ -12,7 +12,7 @@ from .chat import ChatRoom
 from .documents import Document
 from .emails import Outbox
 from .files import FOLDER
-from .notifications import Notifications
+from .notifications import Inbox, Notifications
 
 USER = re.compile(r"\w[\w.@-]{0,63}")  # it names actors and stands in what others read
 
@@ -85,6 +85,12 @@ class Api(Service):
     async def notifications(self, request: Request) -> dict[str, Any]:
         session = await self._session(request)
         return {"notifications": await self.env.service(Notifications).unread(session["user"])}
+
+    @route("GET", "/notifications/live")
+    async def hear_notifications(self, request: Request) -> Response:
+        """A socket on which the unread notifications come, then each new one."""
+        session = await self._session(request)
+        return await self.env.actor(Inbox).get(session["user"]).connect(request)
 
     @route("GET", "/outbox")
     async def outbox(self, request: Request) -> dict[str, Any]:

@@ -1,19 +1,24 @@
-"""What happened while you were away."""
+"""What happened while you were away, and what happens now."""
 
 from __future__ import annotations
 
-from stead import Actor, Service, durable, reads
+from stead import Actor, Request, Service, Socket, durable, reads
 
 UNREAD_MAX = 100  # for one user; beyond it the oldest go
 
 
 class Inbox(Actor):
-    """The unread notifications of one user."""
+    """The unread notifications of one user, whose open sockets hear of each new one."""
 
     unread: list[str] = durable(factory=list)
 
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        for text in self.unread:
+            socket.send(text)
+
     async def add(self, text: str) -> None:
         self.unread.append(text)
+        self.broadcast(text)
         del self.unread[:-UNREAD_MAX]
 
     @reads

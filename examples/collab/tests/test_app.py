@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from stead.clock import sleep
-from stead.testing import TestApp, VirtualClock
+from stead.testing import HandshakeRefused, TestApp, VirtualClock
 
 HOUR_MS = 3_600_000
 
@@ -48,6 +48,23 @@ async def test_who_has_no_session_is_refused(client: httpx.AsyncClient, token: s
     """401, whatever is sent in a token's place."""
     for path in ("/me", "/documents/plan", "/rooms/lobby/messages", "/notifications"):
         assert (await client.get(path, headers={"authorization": token})).status_code == 401
+
+
+async def test_notifications_are_pushed(app: TestApp, client: httpx.AsyncClient) -> None:
+    """Who listens gets what was unread, then each new one at once, also after a crash; without a session there is no socket."""
+    ann, bob = await login(client, "ann"), await login(client, "bob")
+    await save(client, ann, "one", 0)
+    await save(client, bob, "two", 1)
+    async with app.connect("/notifications/live", headers=ann) as socket:
+        assert await socket.receive() == "bob saved version 2 of plan"
+        await save(client, bob, "three", 2)
+        assert await socket.receive() == "bob saved version 3 of plan"
+    await app.crash()
+    async with app.connect("/notifications/live", headers=ann) as socket:
+        assert [await socket.receive() for _ in range(2)] == [f"bob saved version {number} of plan" for number in (2, 3)]
+    with pytest.raises(HandshakeRefused):
+        async with app.connect("/notifications/live"):
+            pass
 
 
 async def test_a_wrong_password_is_refused(client: httpx.AsyncClient) -> None:
