@@ -61,6 +61,12 @@ class Plant:
     attribute: str
     wrong: Wrong
 
+    @property
+    def is_in_bindings(self) -> bool:
+        """Whether a data service has the bug, which then has a property of its own."""
+        module: str = getattr(self.owner, "__module__", None) or self.owner.__name__
+        return module.startswith("stead.bindings.")
+
 
 SABOTAGES: dict[str, Plant] = {}
 
