@@ -60,6 +60,20 @@ def at(user: str) -> str:
     return f"/parties/lounge/a?user={user}"
 
 
+async def test_an_id_that_reads_like_a_user_keeps_nobody_here() -> None:
+    """Ids are tags, and clients choose them: a user whose last socket closed leaves, whatever somebody else is called."""
+    async with lounge() as app:
+        ann = await app.connect(at("ann"))
+        async with app.connect(at("bob"), id="presence:ann") as bob:
+            await bob.send("hi")  # a round trip: both are here
+            assert await bob.receive_json() == {"join": "bob"}
+            assert await bob.receive() == "hi"
+            await ann.close()
+            await sleep(GRACE_S + 1)
+            assert await bob.receive_json() == {"leave": "ann"}
+            assert await app.env.LOUNGE.get("a").who() == ["bob"]
+
+
 async def test_tabs_of_one_user_count_once_and_a_reload_is_no_leave() -> None:
     """Joined with the first socket; gone a grace period after the last one; back in between, and nobody was told."""
     async with lounge() as app:

@@ -36,6 +36,13 @@ class Ticker(Replay):
         return len(await self.storage.list("replay:"))
 
 
+class Brief(Ticker):
+    """Sends forty short messages again."""
+
+    replay_messages_max = 1000
+    replay_bytes_max = 40 * len('{"seq":11,"data":"10"}')
+
+
 def ticker() -> TestApp:
     return TestApp.of(actors={"ticker": Ticker})
 
@@ -73,6 +80,31 @@ async def test_who_was_away_for_too_long_starts_over() -> None:
                 assert await socket.receive_json() == {"reset": 25}, since
         async with app.connect("/parties/ticker/a?since=15") as socket:
             assert [(await socket.receive_json())["seq"] for _ in range(10)] == list(range(16, 26))
+
+
+async def test_who_missed_too_much_starts_over() -> None:
+    """Up to its limit all is sent again, past it a reset: never a turn that fails each time that the client comes back."""
+    async with TestApp.of(actors={"ticker": Brief}) as app:
+        room = app.env.TICKER.get("a")
+        for number in range(50):
+            await room.say(f"{number:02}")
+        async with app.connect("/parties/ticker/a?since=10") as socket:
+            assert [(await socket.receive_json())["seq"] for _ in range(40)] == list(range(11, 51))
+        async with app.connect("/parties/ticker/a?since=9") as socket:
+            assert await socket.receive_json() == {"reset": 50}
+
+
+async def test_a_ring_that_has_grown_leaves_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a smaller ring has forgotten is a reset, although a larger one would have kept it."""
+    async with ticker() as app:
+        room = app.env.TICKER.get("a")
+        for number in range(25):
+            await room.say(str(number))
+        monkeypatch.setattr(Ticker, "replay_messages_max", 100)
+        async with app.connect("/parties/ticker/a?since=14") as socket:
+            assert await socket.receive_json() == {"reset": 25}
+        async with app.connect("/parties/ticker/a?since=15") as socket:
+            assert (await socket.receive_json())["seq"] == 16
 
 
 async def test_a_turn_that_fails_publishes_nothing() -> None:

@@ -62,7 +62,7 @@ class Presence(Actor):
     async def on_start(self) -> None:
         await super().on_start()
         for user, entry in (await self._all_here()).items():
-            if entry.until_ms is None and not self.sockets(_TAG + user):
+            if entry.until_ms is None and not self._has_socket(user):
                 await self._let_go(user, entry)
 
     async def on_connect(self, socket: Socket, request: Request) -> None:
@@ -79,7 +79,7 @@ class Presence(Actor):
     async def on_close(self, socket: Socket, code: int, reason: str) -> None:
         await super().on_close(socket, code, reason)
         user = _user_of(socket)
-        if user is not None and not self.sockets(_TAG + user):
+        if user is not None and not self._has_socket(user):
             entry = await self._entry(user)
             if entry is not None:
                 await self._let_go(user, entry)
@@ -106,6 +106,10 @@ class Presence(Actor):
         alarm = await self.alarms.get(_ALARM)
         if alarm is None or alarm.dead or alarm.due_ms > until_ms:
             await self.alarms.set(_ALARM, until_ms)
+
+    def _has_socket(self, user: str) -> bool:
+        """Whether one of a user's sockets is open. A client chooses its id, which is a tag, too: that makes it nobody."""
+        return any(_user_of(socket) == user for socket in self.sockets(_TAG + user))
 
     async def _entry(self, user: str) -> _Here | None:
         return await self.storage.get(_PREFIX + user, type=_Here)
