@@ -434,6 +434,7 @@ async def test_a_lost_commit_is_not_echoed_and_is_made_good() -> None:
         protocol.update(b""),
         protocol.update(b"\x01\x01\xff"),
         protocol.update(b"\xff" * 30),
+        protocol.update(b"\x01\x01\x01\x00\x08\x01\x01m\x01" + b"\x75\x01" * 100_000 + b"\x7e\x00"),
         protocol.step2(b"\x00"),
         b"\x01\x02\x05\x00",
         protocol.awareness([Client(1, 1, b"{]")]),

@@ -3,6 +3,9 @@
 It is closed: it never holds an update that builds on another which it has not got. pycrdt would keep such a one aside and say
 nothing of it; what it later makes of it is in none of the changes that it reports, so a log of these would not be the document.
 The update is refused instead (`Gap`), and who sent it has the rest.
+
+How deep types are inside each other is bounded. What is known of it is a bound, too, which each type that is made raises by one;
+where that bound is not low enough the document is looked through, which it is once for many types.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from typing import Any
 import pycrdt
 
 from stead.yjs.protocol import Malformed, Reader
+from stead.yjs.update import LEVEL_BYTES_MIN, depth, read_update
 
+TYPES_DEPTH_MAX = 1000  # inside each other; yrs overflows its stack at some 30,000, when it deletes them
+TYPES_UNSEEN_MAX = 1000  # that may be made, each inside of the one before, until the document is looked through
 _NOTHING = b"\0\0"  # an update without changes
 
 
@@ -58,8 +64,11 @@ class Document:
         self._changes: list[bytes] = []
         self._editing = 0
         self._on_stray = on_stray
+        size_bytes = 0
         for update in updates:
             self.doc.apply_update(update)
+            size_bytes += len(update)
+        self._depth: int | None = size_bytes // LEVEL_BYTES_MIN  # it is no more than that, if anything is known
         self.doc.observe(self._changed)
 
     def _changed(self, event: pycrdt.TransactionEvent) -> None:
@@ -76,20 +85,34 @@ class Document:
     def update(self, state: bytes | None = None) -> bytes:
         """The document as one update, or what is beyond a state vector. Raises `Malformed` or `Torn` for one that is none."""
         if state is not None:
-            _check_count(state)
+            Reader(state).count("clients")  # pycrdt would make room for them first, for gigabytes
         with _translated("state vector"):
             return self.doc.get_update(state)
 
     def apply(self, update: bytes) -> bytes | None:
         """Take an update. Returns what it changed, None if all of it was known. Raises `Malformed`, `Gap` or `Torn`."""
-        _check_count(update)
+        depth = self._depth_with(update)
         with self, _translated("update"):
             self.doc.apply_update(update)
             change = self.changes()
             # What is left over shows only where the change is not the update as it came.
             if change != update and self._lacks(update):
                 raise Gap("this update builds on others that are not here")
+        self._depth = depth
         return change
+
+    def _depth_with(self, update: bytes) -> int | None:
+        """A bound of the depth that an update makes. Raises `Malformed` for one that must not come near pycrdt."""
+        types = read_update(update)
+        if types == 0:
+            return self._depth
+        if self._depth is not None and self._depth + types <= TYPES_DEPTH_MAX + TYPES_UNSEEN_MAX:
+            return self._depth + types
+        with _translated("update"):
+            exact = depth(self.doc.get_update(), pycrdt.get_update(update, self.state()))  # of what is known the update may lie
+        if exact > TYPES_DEPTH_MAX:
+            raise Malformed(f"types are nested {exact:,} deep; the limit is {TYPES_DEPTH_MAX:,}")
+        return exact
 
     def __enter__(self) -> None:
         """What changes until `__exit__` is meant to."""
@@ -97,6 +120,7 @@ class Document:
 
     def __exit__(self, *_: object) -> None:
         self._editing -= 1
+        self._depth = None
 
     def changes(self) -> bytes | None:
         """What has changed since the last call, as one update."""
@@ -118,13 +142,6 @@ class Document:
                 if rest.varuint() + rest.varuint() > known.get(client, 0):
                     return True
         return False
-
-
-def _check_count(data: bytes) -> None:
-    """Raise `Malformed` if more clients follow than there are bytes: pycrdt would make room for them first, for gigabytes."""
-    reader = Reader(data)
-    if (count := reader.varuint()) > reader.left:
-        raise Malformed(f"{count:,} clients in {reader.left:,} bytes")
 
 
 def _counts(state: bytes) -> dict[int, int]:

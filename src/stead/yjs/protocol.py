@@ -18,6 +18,7 @@ VARUINT_MAX = (1 << 53) - 1  # what a JavaScript client can hold exactly; lib0 r
 CLOCK_MAX = VARUINT_MAX - 1  # a client that is removed is told of with its clock + 1
 GONE = b"null"  # the state of a client that has left
 
+_VARINT_BYTES_MAX = 10  # of 64 bits
 _SYNC, _AWARENESS, _AUTH, _QUERY = range(4)
 _PERMISSION_DENIED = 0
 
@@ -90,14 +91,42 @@ class Reader:
                 raise Malformed("an integer has more than 8 bytes")
         raise Malformed("the message ends inside an integer")
 
+    def varint(self) -> None:
+        """Skip an integer with a sign: as many bytes as say that more follow, and one."""
+        for _ in range(_VARINT_BYTES_MAX):
+            if self.byte() < 0x80:
+                return
+        raise Malformed(f"an integer has more than {_VARINT_BYTES_MAX} bytes")
+
+    def byte(self) -> int:
+        self.skip(1)
+        return self._data[self._at - 1]
+
+    def skip(self, length: int) -> None:
+        if length > self.left:
+            raise Malformed(f"a length of {length:,} where {self.left:,} bytes are left")
+        self._at += length
+
+    def count(self, what: str) -> int:
+        """How many follow, of things that take a byte at least."""
+        count = self.varuint()
+        if count > self.left:
+            raise Malformed(f"{count:,} {what} in {self.left:,} bytes")
+        return count
+
     def bytes(self) -> bytes:
         """A length and that many bytes."""
         length = self.varuint()
-        if length > self.left:
-            raise Malformed(f"a length of {length:,} where {self.left:,} bytes are left")
         start = self._at
-        self._at = start + length
+        self.skip(length)
         return self._data[start : self._at]
+
+    def text(self) -> str:
+        """A length and that many bytes of UTF-8."""
+        try:
+            return self.bytes().decode()
+        except UnicodeDecodeError as exc:
+            raise Malformed(f"text must be UTF-8: {exc.reason}") from exc
 
 
 def read_message(data: bytes) -> Message:
