@@ -264,6 +264,26 @@ def test_a_lost_connection_is_1006_and_no_error() -> None:
     assert set(delivered) == {1, 2}, "the second message had come with the first, or had not"
 
 
+def test_what_had_come_before_the_end_is_delivered_to_who_pauses_again() -> None:
+    """A receiver that asks for one message at a time gets the others, and the close behind them, when the connection is lost."""
+    delivered: list[int] = []
+
+    async def scenario(seed: int) -> None:
+        _, client, server = await opened(seed)
+        server.on_message = lambda data: server.wire.pause()
+        client.send(*map(text, "12345"), close(4000, b"bye"))
+        await until(lambda: bool(server.messages))
+        client.link.drop()
+        server.wire.send(Frame("is anybody there?"))
+        await until(lambda: server.end is not None)
+        assert "12345".startswith("".join(map(str, server.messages)))
+        assert server.end in ((4000, "bye", None), (1006, "", None))
+        delivered.append(len(server.messages) + (server.end == (4000, "bye", None)))
+
+    on_seeds(scenario)
+    assert max(delivered) == 6, "all of it had come at once, now and then"
+
+
 def test_what_we_close_ends_with_our_code_when_the_client_answers() -> None:
     """And no message is delivered after it."""
 

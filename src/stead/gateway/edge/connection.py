@@ -264,19 +264,18 @@ class Connection(asyncio.Protocol):
             self._timer = None
         self.resume_writing()
         if self._state is OPEN:
-            self._is_paused = False
-            self._read()  # what came before the end, a close perhaps, is not lost with it
+            self._read(to_end=True)  # what came before the end, a close perhaps, is not lost with it
         self._leave(OVER)
         self._report()
         self._on_lost(self)
 
     # -- inside --------------------------------------------------------------------------------------------------------------------
 
-    def _read(self) -> None:
-        """Deliver what has come, until it is paused or there is no more."""
+    def _read(self, *, to_end: bool = False) -> None:
+        """Deliver what has come, until there is no more or, unless it is the last time, it is paused."""
         read = self._reader.read
         try:
-            while not self._is_paused and self._state is not OVER:
+            while (to_end or not self._is_paused) and self._state is not OVER:
                 item = read()
                 if item is None:
                     return
