@@ -53,6 +53,11 @@ class Cart(Actor):
     async def show(self) -> dict[str, int]:
         return self.lines
 
+    @reads
+    async def has_made(self, order: str) -> bool:
+        number = order.rpartition("-")[2]
+        return number.isdecimal() and order == f"{self.id.name}-{int(number)}" and 0 < int(number) <= self.orders_made
+
 
 class Order(Actor):
     """One order on its way to being confirmed or cancelled."""
@@ -105,8 +110,6 @@ class Order(Actor):
 
     @reads
     async def show(self) -> dict[str, Any]:
-        if self.state == "new":
-            raise HTTPException(404, f"there is no order {self.id.name!r}")
         return {
             "id": self.id.name,
             "state": self.state,
@@ -222,6 +225,10 @@ class Api(Service):
 
     @route("GET", "/orders/{order}")
     async def show_order(self, request: Request, order: str) -> dict[str, Any]:
+        """An order that was made is there, if only as `new`: its first step is a signal, which after a crash takes some seconds."""
+        user = order.rpartition("-")[0]
+        if not user or not await self.env.actor(Cart).get(user).has_made(order):
+            raise HTTPException(404, f"there is no order {order!r}")
         return await self.env.actor(Order).get(order).show()
 
     @route("GET", "/payments/{card}")

@@ -19,7 +19,7 @@ from stead.testing import TestApp, World, check, find, sabotaged
 from stead.testing.sabotage import Plant
 
 APPLICATION = load_application(Path(__file__).parents[1])
-Order, Payment = (APPLICATION.actors[unit] for unit in ("order", "payment"))
+Cart, Order, Payment = (APPLICATION.actors[unit] for unit in ("cart", "order", "payment"))
 
 USERS, CARDS, SKUS = ("ann", "bob"), ("4242", "5151", "declined"), ("tea", "cup", "pot")
 STEPS = 10
@@ -149,6 +149,32 @@ async def orders_end(seed: int) -> None:
 def test_money_and_stock_are_conserved() -> None:
     """Charges are the confirmed orders' price, stock is what was put in, carts keep what was not bought; every order ends."""
     check(orders_end)
+
+
+async def an_order_is_there(seed: int) -> None:
+    async with TestApp(APPLICATION, seed=seed) as app:
+        shop = Shop(app, Chance(seed))
+        await shop.fill("ann", "tea")
+        await shop.order("ann", "4242")
+        await app.crash()
+        for order in shop.orders:
+            assert (await app.client.get(f"/orders/{order}")).status_code == 200, f"{order} was answered and is not there"
+
+
+def test_an_order_that_was_answered_is_there_after_a_crash() -> None:
+    """Its first step may be on its way, but nobody is told that there is no such order."""
+    check(an_order_is_there)
+
+
+async def shows_what_has_begun(cart: Any, order: str) -> bool:
+    """As `Cart.has_made`, but of orders whose first step was made."""
+    return bool((await cart.env.ORDER.get(order).show())["state"] != "new")
+
+
+def test_an_order_that_is_not_there_is_found() -> None:
+    """The planted bug: an order is there from its first step only."""
+    with sabotaged(Plant("orders", Cart, "has_made", lambda right: shows_what_has_begun)):
+        find(an_order_is_there)
 
 
 async def pays_without_a_key(order: Any, alarm: AlarmInfo) -> None:
