@@ -4,7 +4,8 @@ An engine keeps each actor's *entries* (its whole durable self, as bytes), a *re
 their *alarms*. Ownership is a number: `claim` hands out an epoch, larger than every earlier one of that actor, and `commit`
 refuses, durably and for ever, what carries a smaller one. Time decides liveness, never safety.
 
-Nothing here assumes a local file or an answer without waiting: every method may suspend.
+Nothing here assumes a local file or an answer without waiting: every method may suspend. Nor that the caller is alone: what engines
+do that several nodes share is in `membership.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,14 @@ from stead.ids import ActorId
 LOAD_BYTES_MAX = 256 * 1024  # an actor up to this size is loaded whole by `claim`: one read instead of many
 KEY_BYTES_MAX = 2048 + 1  # a user's key and the byte that says whose it is
 BATCH_COMMITS_MAX = 1024  # one transaction: bounds what a failing flush takes with it and how long one takes
+
+
+class OwnedElsewhere(Exception):
+    """Another node owns the actor and its lease holds; nothing was claimed. The caller goes there: no user ever sees it."""
+
+    def __init__(self, owner: int) -> None:
+        super().__init__(f"the node {owner} owns it")
+        self.owner = owner  # the node's incarnation
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False):
@@ -66,7 +75,10 @@ class Engine(Protocol):
     """Where actors are durable. Every method raises `EngineFailed` when the medium fails; the message says what to do."""
 
     async def claim(self, actor: ActorId) -> Claim:
-        """Make the caller the owner: later commits with an earlier epoch are refused. An actor never seen has seq 0, no entries."""
+        """Make the caller the owner: later commits with an earlier epoch are refused. An actor never seen has seq 0, no entries.
+
+        Raises `OwnedElsewhere` while another node owns it, which an engine of one node never does.
+        """
         ...
 
     async def release(self, actor: ActorId, epoch: int) -> None:
@@ -77,8 +89,9 @@ class Engine(Protocol):
         """Make the batch durable in one atomic step and say for each commit, in order, whether it was applied.
 
         False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. The others are unaffected. If
-        it raises `EngineFailed`, nothing of the batch was applied. At most BATCH_COMMITS_MAX commits; one actor may appear several
-        times, in the order of its `seq`; a refused commit refuses the later ones of the same claim.
+        it raises `EngineFailed`, nothing of the batch was applied; if `Ambiguous`, all of it or nothing, and the engine could not
+        find out in time. At most BATCH_COMMITS_MAX commits; one actor may appear several times, in the order of its `seq`; a
+        refused commit refuses the later ones of the same claim.
         """
         ...
 
@@ -93,11 +106,14 @@ class Engine(Protocol):
         ...
 
     async def due(self, before_ms: int, limit: int) -> list[AlarmRow]:
-        """Alarms with due_ms <= before_ms, earliest first (then by actor and name)."""
+        """Alarms with due_ms <= before_ms that are the caller's to fire, earliest first (then by actor and name).
+
+        They are all its own where nobody shares the engine.
+        """
         ...
 
     async def next_due_ms(self) -> int | None:
-        """When the earliest alarm is due, None if there is none."""
+        """When the earliest of the alarms that are the caller's to fire is due, None if there is none."""
         ...
 
     async def actors(self, unit: str | None = None, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[ActorRow]:
