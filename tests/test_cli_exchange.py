@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from stead.cli import server
 from stead.cli.listening import listen
 from stead.cli.server import HttpServer
-from stead.gateway import Edge
+from stead.events import Fetch
+from stead.gateway import Directory, Edge, Gateway, Site
 
 LIMIT_S = 20.0
 CHUNK = b"x" * 65_536
@@ -257,6 +260,58 @@ def test_a_client_that_does_not_read_holds_the_stream_back() -> None:
         return held
 
     assert serve(app, talk) < 500
+
+
+def streaming(stream: Callable[[Request], AsyncIterator[bytes]]) -> ASGIApp:
+    """A gateway before one service, which answers with a stream."""
+
+    async def answer(target: str, event: Fetch) -> Response:
+        return StreamingResponse(stream(Request(event.scope, event.receive)))
+
+    return Gateway(answer, Directory([Site("api")]))
+
+
+@pytest.mark.parametrize("parts", [[], [b"one"], [b"one", CHUNK, b"three"]])
+def test_a_stream_may_read_the_request_it_answers(parts: list[bytes]) -> None:
+    """Each part comes back before the next one is sent, also where there is none: nobody else takes them."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        size = sum(map(len, parts))
+        writer.write(b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % size)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        for part in parts:
+            writer.write(part)
+            left = len(part)
+            while left:
+                left -= int(await reader.readline(), 16)
+                await reader.readuntil(b"\r\n")
+            assert left == 0
+        return await reader.read()
+
+    assert serve(streaming(lambda request: (part async for part in request.stream() if part)), talk) == b"0\r\n\r\n"
+
+
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_a_stream_ends_when_its_client_leaves(method: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """One that goes on sending, whatever the method; one that answers GET also while it waits. It is no failure."""
+    ended = asyncio.Event()
+
+    async def stream(request: Request) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"tick"
+                await (pause_s(0.001) if method == b"POST" else asyncio.Event().wait())
+        finally:
+            ended.set()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(method + b" / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await reader.readuntil(b"tick")
+        writer.close()
+        await ended.wait()
+
+    serve(streaming(stream), talk)
+    assert caplog.records == []
 
 
 def test_only_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 It stands where uvicorn has its `RequestResponseCycle`, and costs less: an answer of known length leaves in one write, head and body
 together, and nothing that only some requests need is made for all. The head of a stream leaves at once. What breaks HTTP (a header
 with a line break, a body that is not as long as it said) ends the connection, so that half an answer never looks like a whole one.
+When the client is gone, `send` raises for whoever has more to send, and ignores a last message: then there is nothing left to end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Scope
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from stead.gateway import Disconnected
 
 BODILESS = frozenset({204, 304})  # statuses
 _is_no_name = re.compile(rb"[^!#$%&'*+\-.^_`|~0-9A-Za-z]").search
@@ -104,6 +107,8 @@ class Exchange:
             await app(self._scope, self.receive, self.send)
             if not self.response_complete and not self.disconnected:
                 raise RuntimeError("the application returned without a whole response")
+        except Disconnected as exc:
+            _log.debug("a client left: %s", exc)
         except Exception as exc:  # noqa: BLE001 - an application was called, and the server goes on
             _log.error("a request failed: %s", exc, exc_info=exc)
             if not self._has_begun:
@@ -134,6 +139,8 @@ class Exchange:
         if self._flow.write_paused and not self.disconnected:
             await self._flow.drain()
         if self.disconnected:
+            if message.get("more_body"):
+                raise Disconnected("the client left before the answer was whole")
             return
         expected = "http.response.body" if self._has_begun else "http.response.start"
         if message["type"] != expected or self.response_complete:

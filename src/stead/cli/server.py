@@ -41,6 +41,8 @@ HEADER_S_MAX = (
     30.0  # from a connection's or a header's first byte to the header's end: who is slower holds a connection for nothing
 )
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it never meets one that just closed
+_SENDS_RAISE = "2.4"  # the version of ASGI in which `send` tells that the client left, and nobody has to listen for it
+_LISTENED = frozenset({"GET", "HEAD"})  # methods whose clients an answer may listen for, since no body comes between
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches what listens everywhere
 
 
@@ -82,6 +84,8 @@ class BoundedHttp(HttpToolsProtocol):
         scope["method"], scope["http_version"] = self.parser.get_method().decode("ascii"), version
         if self.parser.should_upgrade() and self._should_upgrade():
             return
+        if scope["method"] not in _LISTENED:
+            scope["asgi"]["spec_version"] = _SENDS_RAISE
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         scope["path"], scope["raw_path"] = unquote(path) if "%" in path else path, url.path

@@ -2,7 +2,7 @@
 
 from stead.gateway.admission import Limits
 from stead.gateway.app import Deliver, Endpoint, Gateway, OnRequest, Operations
-from stead.gateway.edge import Edge, Receiver, SocketLimits, Wire
+from stead.gateway.edge import Disconnected, Edge, Receiver, SocketLimits, Wire
 from stead.gateway.parties import Parties, Rooms
 from stead.gateway.problems import Describe
 from stead.gateway.sites import Directory, Site
@@ -11,6 +11,7 @@ __all__ = [
     "Deliver",
     "Describe",
     "Directory",
+    "Disconnected",
     "Edge",
     "Endpoint",
     "Gateway",
