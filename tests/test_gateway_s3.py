@@ -72,12 +72,39 @@ def test_both_sides_see_one_object(tmp_path: Path) -> None:
     run(scenario())
 
 
+@pytest.mark.parametrize("parameter", ["tagging", "acl", "uploads", "location", "versioning", "delete", "list-type=2"])
+def test_a_parameter_of_another_operation_changes_nothing(tmp_path: Path, parameter: str) -> None:
+    """Neither a PUT nor a DELETE of what belongs to an object is one of the object."""
+
+    async def scenario() -> None:
+        async with with_endpoint(tmp_path) as (app, send):
+            await app.env.FILES.put("k", "kept")
+            for method in ("PUT", "DELETE"):
+                answer = await send(method, f"/files/k?{parameter}", b"other")
+                assert answer.status_code == 501 and "<Code>NotImplemented</Code>" in answer.text, answer.text
+            assert (await send("GET", "/files/k")).text == "kept"
+
+    run(scenario())
+
+
+def test_objects_have_no_tags(tmp_path: Path) -> None:
+    """Who asks for an object's gets none; of no object there are not even none."""
+
+    async def scenario() -> None:
+        async with with_endpoint(tmp_path) as (app, send):
+            await app.env.FILES.put("k", "text")
+            assert "<TagSet />" in (await send("GET", "/files/k?tagging")).text
+            assert "<Code>NoSuchKey</Code>" in (await send("GET", "/files/none?tagging")).text
+
+    run(scenario())
+
+
 METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]
 LONG = "/files/" + "x" * 1030
 PATHS = ["/", "/files", "/files/", "/files/k", "/files//", "/files/..", "/files/%01", "/open/k", "/none/k", LONG, "//k"]
 PARAMETERS = [
     *("", "uploads", "uploadId=x", "uploadId=x&partNumber=1", "partNumber=0&uploadId=x", "delete", "list-type=2", "location"),
-    *("list-type=2&max-keys=0", "delimiter=%2F", "delimiter=%F4%8F%BF%BF", "marker=%01", "start-after=%01&list-type=2"),
+    *("tagging", "list-type=2&max-keys=0", "delimiter=%2F", "delimiter=%F4%8F%BF%BF", "marker=%01", "start-after=%01&list-type=2"),
     *("max-keys=-1", "encoding-type=url", "acl", "versionId=1", "X-Amz-Signature=x", "versioning", "&&==", "upload-id-marker=%00"),
     "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=%01%2Fa%2Fb%2Fs3%2Faws4_request",
     *("continuation-token=%FF&list-type=2", "key-marker=%00", "prefix=%ED%A0%80", "marker=%00", "prefix=%00&list-type=2"),

@@ -311,6 +311,15 @@ MISTAKES = [
         *(3, 25, 'the cname "s3" is that of the S3 endpoint', "choose another; S3 clients of the buckets speak to it"),
     ),
     (
+        inside(' bucket "b" {}\n service "s3" { visibility = "public" }'),
+        *(3, 2, 'the cname "s3" is that of the S3 endpoint'),
+        'the service has it by its name; add domain { cname = "files" }, or rename it',
+    ),
+    (
+        inside(' service "shop" { visibility = "public" }\n service "x" { domain { cname = "shop" } }'),
+        *(3, 25, 'two units at cname "shop"', 'the service "shop" on line 2 answers there; choose another'),
+    ),
+    (
         inside(' service "x" { domain { fqdn = "a.b" } }\n actor "y" { domain = "a.b" }'),
         *(3, 14, 'two units at fqdn "a.b"', 'the service "x" on line 2 answers there; choose another'),
     ),

@@ -70,11 +70,11 @@ def create_credential(server: Server, **arguments: Any) -> dict[str, Any]:
     return found
 
 
-def client_of(server: Server, credential: dict[str, Any], **config: Any) -> Any:
+def client_of(server: Server, credential: dict[str, Any], region: str = "auto", **config: Any) -> Any:
     return boto3.client(
         "s3",
         endpoint_url=f"http://s3.localhost:{server.port}",
-        region_name="auto",
+        region_name=region,
         aws_access_key_id=credential["access_key_id"],
         aws_secret_access_key=credential["secret_access_key"],
         config=Config(retries={"max_attempts": 1}, **config),
@@ -253,6 +253,19 @@ def test_presigned_urls(s3: Any, server: Server, credential: dict[str, Any]) -> 
         assert refused.status_code == 403 and "<Code>SignatureDoesNotMatch</Code>" in refused.text
 
 
+def test_a_client_of_us_east_1(server: Server, credential: dict[str, Any]) -> None:
+    """It signs requests as any does, but presigns in a version that is not supported; the answer says what to set."""
+    key = {"Bucket": "files", "Key": "eastern"}
+    client = client_of(server, credential, region="us-east-1")
+    client.put_object(**key, Body=b"text")
+    refused = httpx.get(client.generate_presigned_url("get_object", key))
+    assert refused.status_code == 400 and "<Code>InvalidRequest</Code>" in refused.text
+    assert 'Config(signature_version="s3v4")' in refused.text
+    assert code_of(lambda: read(client_of(server, credential, signature_version="s3"), "eastern")) == ("InvalidRequest", 400)
+    told = client_of(server, credential, region="us-east-1", signature_version="s3v4")
+    assert httpx.get(told.generate_presigned_url("get_object", key)).content == b"text"
+
+
 def test_virtual_hosts(server: Server, credential: dict[str, Any]) -> None:
     """The bucket may be in the host's name."""
     client = client_of(server, credential, s3={"addressing_style": "virtual"})
@@ -312,7 +325,7 @@ def s3_code(response: httpx.Response) -> tuple[int, str]:
         ("GET", "/files?list-type=2&continuation-token=x", (400, "InvalidArgument")),
         ("GET", "/files?list-type=2&max-keys=many", (400, "InvalidArgument")),
         ("GET", "/files?encoding-type=odd", (400, "InvalidArgument")),
-        ("GET", "/files/k?tagging", (501, "NotImplemented")),
+        ("GET", "/files/k?retention", (501, "NotImplemented")),
         ("GET", "/files?policy", (501, "NotImplemented")),
         ("PUT", "/new-bucket", (501, "NotImplemented")),
         ("DELETE", "/files", (501, "NotImplemented")),

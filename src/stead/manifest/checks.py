@@ -274,14 +274,24 @@ def _check_addresses(application: _Found, findings: Findings) -> None:
                 findings.add(domain.position, "`domain` needs exactly one of `cname` and `fqdn`", 'such as cname = "shop"')
             if "domain" in unit.places:
                 findings.add(domain.position, f"a second `domain` in `{unit.kind}`", "keep the block or the attribute")
-        for kind, address, place in _addresses(unit):
+        for kind, address, place in _hosts(unit):
             other = taken.setdefault((kind, address), unit)
             if kind == "cname" and address == schema.S3_LABEL and application.blocks["bucket"]:
                 hint = "choose another; S3 clients of the buckets speak to it"
+                if place == unit.position:
+                    hint = f'the {unit.kind} has it by its name; add domain {{ cname = "files" }}, or rename it'
                 findings.add(place, f'the cname "{address}" is that of the S3 endpoint', hint)
             if other is not unit:
                 hint = f'the {other.kind} "{other.name}" on line {other.position.line} answers there; choose another'
                 findings.add(place, f'two units at {kind} "{address}"', hint)
+
+
+def _hosts(unit: _Found) -> Iterator[tuple[str, str, Position]]:
+    """The addresses of a unit; a public service that has none answers at its name."""
+    addresses = list(_addresses(unit))
+    if not addresses and unit.kind == "service" and unit.values.get("visibility") is schema.Visibility.PUBLIC:
+        addresses.append(("cname", unit.name, unit.position))
+    yield from addresses
 
 
 def _addresses(unit: _Found) -> Iterator[tuple[str, str, Position]]:

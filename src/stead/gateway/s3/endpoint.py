@@ -51,6 +51,7 @@ _OF_BUCKET: dict[tuple[str, str], Operation] = {
 }
 _OF_OBJECT: dict[tuple[str, str], Operation] = {
     ("GET", ""): objects.get_object,
+    ("GET", "tagging"): objects.get_tags,
     ("GET", "uploadId"): uploads.list_parts,
     ("HEAD", ""): objects.head_object,
     ("PUT", ""): objects.put_object,
@@ -64,9 +65,8 @@ _OF_OBJECT: dict[tuple[str, str], Operation] = {
 }
 _PUBLIC: set[Operation] = {objects.get_object, objects.head_object}  # of buckets with visibility = "public", to everybody
 _PLAIN = {  # parameters that go with an operation; any other one asks for something that is not here
-    "list-type", "prefix", "delimiter", "marker", "max-keys", "encoding-type", "continuation-token", "start-after", "fetch-owner",
-    "partNumber", "uploadId", "uploads", "delete", "location", "versioning", "key-marker", "upload-id-marker", "max-uploads",
-    "max-parts", "part-number-marker", "x-id",
+    "prefix", "delimiter", "marker", "max-keys", "encoding-type", "continuation-token", "start-after", "fetch-owner", "partNumber",
+    "key-marker", "upload-id-marker", "max-uploads", "max-parts", "part-number-marker", "x-id",
 }  # fmt: skip
 
 
@@ -193,11 +193,13 @@ class S3Endpoint:
 
 def _operation(request: S3Request) -> Operation:
     asked = request.parameters
-    unknown = [name for name in asked if name not in _PLAIN and not name.lower().startswith(("x-amz-", "response-"))]
-    if unknown:
-        raise S3Error("NotImplemented", f"The parameter {unknown[0]!r:.40} asks for what is not supported here.")
     table = _OF_OBJECT if request.key else _OF_BUCKET
     variant = next((name for method, name in table if name and name in asked and method == request.method), "")
+    known = {*_PLAIN, variant}
+    unknown = [name for name in asked if name not in known and not name.lower().startswith(("x-amz-", "response-"))]
+    if unknown:
+        problem = f"{request.method:.10} with the parameter {unknown[0]!r:.40} asks for what is not supported here."
+        raise S3Error("NotImplemented", problem)
     if request.method == "PUT" and "x-amz-copy-source" in request.headers:
         variant = f"{variant} copy".strip()
     operation = table.get((request.method, variant))

@@ -64,6 +64,13 @@ async def head_object(call: Call) -> Response:
     return BodyResponse(206, headers, _nothing())
 
 
+async def get_tags(call: Call) -> Response:
+    """None: no object has any. Clients ask before they copy a large one in parts."""
+    if await call.bucket.head(call.key) is None:
+        raise S3Error("NoSuchKey", Key=call.key)
+    return xml_answer("Tagging", {"TagSet": {}})
+
+
 async def put_object(call: Call) -> Response:
     headers = call.request.headers
     draft = Draft(

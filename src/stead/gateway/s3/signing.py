@@ -21,6 +21,10 @@ ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SKEW_MAX = timedelta(minutes=15)
 EXPIRES_S_MAX = 7 * 24 * 3600
+_VERSION_2 = (
+    f"Signatures of version 2 are not supported. Please use {ALGORITHM}: in boto3, which presigns URLs in version 2 for us-east-1, "
+    'with Config(signature_version="s3v4") or another region_name, such as "auto".'
+)
 _SAFE = "-._~"  # what is not percent-encoded, besides letters and digits
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _HEADER = re.compile(r"\s*Credential=([^,\s]+)\s*,\s*SignedHeaders=([^,\s]+)\s*,\s*Signature=([0-9a-f]{64})\s*").fullmatch
@@ -48,7 +52,7 @@ def read_signature(request: S3Request) -> Signature | None:
     if "X-Amz-Signature" in request.parameters or "X-Amz-Algorithm" in request.parameters:
         return _of_query(request)
     if "Signature" in request.parameters:
-        raise S3Error("InvalidRequest", "Signatures of version 2 are not supported. Please use AWS4-HMAC-SHA256.")
+        raise S3Error("InvalidRequest", _VERSION_2)
     return None
 
 
@@ -86,6 +90,8 @@ class Signer:
 
 def _of_header(request: S3Request, authorization: str) -> Signature:
     algorithm, _, rest = authorization.partition(" ")
+    if algorithm == "AWS":
+        raise S3Error("InvalidRequest", _VERSION_2)
     if algorithm != ALGORITHM:
         raise S3Error("InvalidRequest", f"The authorization mechanism you have provided is not supported. Please use {ALGORITHM}.")
     match = _HEADER(rest)
