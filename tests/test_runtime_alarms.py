@@ -177,6 +177,7 @@ async def test_a_moment_in_the_past_is_due_at_once() -> None:
         ({"name": "x", "every": timedelta(hours=1), "timezone": "Europe/Berlin"}, "timezone is for cron"),
         ({"name": "x" * 3000, "when": 5}, "may have 2,048 bytes"),
         ({"name": "\ud800", "when": 5}, "Unicode"),
+        ({"name": "\0outbox", "when": 5}, "null character"),
     ],
 )
 async def test_a_wrong_alarm_is_refused(how: dict[str, Any], said: str) -> None:

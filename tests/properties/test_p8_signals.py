@@ -14,7 +14,7 @@ from stead.runtime.receipts import Receipts
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
 from tests.properties.harness import Refused
 
-OPERATIONS = 14
+OPERATIONS = 20
 SETTLED_S = 300.0  # of virtual time: more than the retries of a target that refuses take
 
 
@@ -24,20 +24,35 @@ class Account(Actor):
     balance: int = durable(0)
     moves: int = durable(0)
 
-    async def give(self, other: str, amount: int) -> int:
+    async def give(self, other: str, amount: int, erase: str = "") -> int:
+        if erase == "before":
+            await self.erase()
         self.balance -= amount
         self.moves += 1
         await self.env.ACCOUNT.get(other).signal("take", amount)
+        if erase == "after":
+            await self.erase()
         return self.moves
 
     async def take(self, amount: int) -> None:
         if self.env.now().second % 4 == 0:
             raise Refused("not in this second")
         self.balance += amount
+        if amount % 2 == 0:
+            await self.erase()
 
     async def charge(self, amount: int) -> int:
         self.balance -= amount
         return self.balance
+
+    async def erase(self) -> None:
+        """Erase all that is the account's own, and write down again what it has."""
+        balance, moves = self.balance, self.moves
+        await self.storage.delete_all()
+        self.balance, self.moves = balance, moves
+
+    async def close(self) -> None:
+        await self.storage.delete_all()
 
     @reads
     async def state(self) -> tuple[int, int]:
@@ -45,11 +60,12 @@ class Account(Actor):
 
 
 NAMES = ("a", "b", "c")
+ERASURES = ("", "", "", "before", "after")
 
 
 async def move_money(seed: int) -> None:
-    """Moves between three accounts while the process dies and disks fail: in the end nothing was lost or made, and every move that
-    was acknowledged has happened."""
+    """Moves between three accounts that erase themselves now and then, while the process dies and disks fail: in the end nothing
+    was lost or made, and every move that was acknowledged has happened."""
     chance = Chance(seed)
     acknowledged = dict.fromkeys(NAMES, 0)
     async with TestApp.of(actors={"account": Account}, world=World(commit_s=chance.fraction()), seed=seed) as app:
@@ -57,14 +73,20 @@ async def move_money(seed: int) -> None:
         async def move() -> None:
             source = NAMES[chance.below(3)]
             try:
-                await app.env.ACCOUNT.get(source).give(NAMES[chance.below(3)], chance.below(9) + 1)
+                await app.env.ACCOUNT.get(source).give(NAMES[chance.below(3)], chance.below(9) + 1, ERASURES[chance.below(5)])
             except SteadError:
                 return
             acknowledged[source] += 1
 
+        async def erase(name: str) -> None:
+            try:
+                await app.env.ACCOUNT.get(name).erase()
+            except SteadError:
+                return
+
         async with asyncio.TaskGroup() as group:
             for _ in range(OPERATIONS):
-                match chance.below(6):
+                match chance.below(7):
                     case 0:
                         await sleep(chance.fraction() * 3)
                     case 1 if chance.below(2):
@@ -73,6 +95,8 @@ async def move_money(seed: int) -> None:
                         app.fail_next_commit()
                     case 3:
                         await sleep(15)  # out of memory, too
+                    case 4:
+                        group.create_task(erase(NAMES[chance.below(3)]))
                     case _:
                         group.create_task(move())
         await sleep(SETTLED_S)
@@ -82,7 +106,8 @@ async def move_money(seed: int) -> None:
 
 
 async def charge_once(seed: int) -> None:
-    """A client that repeats a charge with its key until it is answered, over crashes, is charged once for each key."""
+    """A client that repeats a charge with its key until it is answered, over crashes and though the account erases itself, is
+    charged once for each key. In the end nothing of an account that was closed is left."""
     chance = Chance(seed)
     async with TestApp.of(actors={"account": Account}, world=World(commit_s=chance.fraction()), seed=seed) as app:
 
@@ -102,8 +127,14 @@ async def charge_once(seed: int) -> None:
                 group.create_task(charge(f"k{number}"))
             for _ in range(chance.below(4)):
                 await sleep(chance.fraction() * 2)
-                await app.crash()
+                if chance.below(2):
+                    await app.crash()
+                else:
+                    await app.env.ACCOUNT.get("a").erase()
         assert (await app.env.ACCOUNT.get("a").state())[0] == -5
+        await app.env.ACCOUNT.get("a").close()
+        await app.clock.advance(hours=25)
+        assert (await app.env.ACCOUNT.list()).actors == []
 
 
 @pytest.mark.parametrize("scenario", [move_money, charge_once])
@@ -116,4 +147,4 @@ def test_effects_happen_exactly_once(scenario: object) -> None:
 def test_planted_bugs_are_found(name: str) -> None:
     """Each bug of P8 makes one of the scenarios fail."""
     with sabotaged(name):
-        find(charge_once if name == "results_not_kept" else move_money)
+        find(charge_once if name in {"results_not_kept", "results_never_forgotten"} else move_money)

@@ -57,7 +57,10 @@ class Storage(Protocol):
         ...
 
     async def delete_all(self) -> None:
-        """Erase the actor: keys, alarms, SQL and durable attributes. Not inside `transaction()`."""
+        """Erase the actor: keys, alarms, SQL and durable attributes. Not inside `transaction()`.
+
+        What it owes others stays until it is settled: signals on their way, and what it has had of signals and idempotency keys.
+        """
         ...
 
     async def sync(self) -> None:

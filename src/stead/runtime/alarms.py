@@ -151,6 +151,8 @@ class ActorAlarms:
 def _key(name: str) -> bytes:
     if not isinstance(name, str):
         raise Invalid(f"an alarm's name must be str, got {type(name).__name__}")
+    if name.startswith("\0"):
+        raise Invalid("an alarm's name may not begin with a null character: Stead's own alarms do")
     try:
         key = ALARM + name.encode()
     except UnicodeEncodeError as exc:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from stead.events import AlarmDue, Event, Settled
 from stead.runtime.turn import AlarmFailed, Entry, SignalsAnswered
 
-WAKE_ALARM = "\0outbox"  # no name that a user can give: it wakes an actor that may have signals to send again
+WAKE_ALARM = "\0outbox"  # wakes an actor that may have signals to send again
+FORGET_ALARM = "\0receipts"  # and one that keeps results that are over
+_HIDDEN = frozenset({WAKE_ALARM, FORGET_ALARM})  # no names that a user can give
 _CHORES = (AlarmFailed, SignalsAnswered, Settled)
 
 
 def is_chore(event: Event | Entry | AlarmFailed | SignalsAnswered) -> bool:
-    return isinstance(event, _CHORES) or (isinstance(event, AlarmDue) and event.name == WAKE_ALARM)
+    return isinstance(event, _CHORES) or (isinstance(event, AlarmDue) and event.name in _HIDDEN)

@@ -57,8 +57,6 @@ class Host(Protocol):
     actor: ActorId
 
     @property
-    def is_loaded(self) -> bool: ...
-    @property
     def entries(self) -> Entries: ...
     def settle_signals(self) -> None:
         """Begin a turn that calls `write_down`."""
@@ -135,6 +133,15 @@ class Outbox:
         await self.learn(turn)
         self._is_armed = not self.is_idle
         turn.layer.alarms[WAKE_ALARM] = self._clock.now_ms() + WAKE_MS if self._is_armed else None
+
+    async def owed(self, layers: Sequence[Layer]) -> Layer:
+        """What stays when the actor is erased: the signals on their way, and the alarm that sends them again."""
+        rows = await self._host.entries.scan(OUTBOX, range_end(OUTBOX), layers)
+        owed = Layer()
+        owed.writes.update({key: data for key, data in rows if not _decode(data).dead})
+        if owed:
+            owed.alarms[WAKE_ALARM] = self._clock.now_ms() + WAKE_MS
+        return owed
 
     def write_down(self, turn: Turn) -> None:
         """What the targets have answered. Those that will hear of none of it again may forget what they had."""

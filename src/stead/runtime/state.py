@@ -17,6 +17,7 @@ from stead.events import AlarmDue, Settled
 from stead.ids import ActorId, Chance
 from stead.runtime.alarms import ActorAlarms
 from stead.runtime.attributes import Attributes
+from stead.runtime.chores import WAKE_ALARM
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committed, Committer
 from stead.runtime.gate import Gate
@@ -219,8 +220,10 @@ class ActorState:
         match turn.delivery.event:
             case AlarmFailed(due=due, error=error):
                 await self.alarms.fail(turn, due, error)
-            case AlarmDue():
+            case AlarmDue(name=name) if name == WAKE_ALARM:
                 await self.outbox.wake(turn)
+            case AlarmDue():
+                await self.receipts.forget(turn)
             case SignalsAnswered():
                 self.outbox.write_down(turn)
             case Settled(origin=origin):
@@ -281,9 +284,18 @@ class ActorState:
         elif attributes is not None:
             attributes.reload(await self.stored_attributes(turn.layers))
 
-    def erase(self, turn: Turn) -> None:
+    async def erase(self, turn: Turn, what: str) -> None:
+        """Erase what is the user's. What the actor owes others stays: its signals on their way, and its receipts."""
+        while True:
+            submitted = self.gate.submitted
+            owed = await self.outbox.owed(turn.layers)
+            owed.merge(await self.receipts.owed(turn.layers))
+            await self.writable(what)
+            if submitted == self.gate.submitted:
+                break  # nothing of it has changed meanwhile
         self.sql.erase(turn)
         turn.layer.erase()
+        turn.layer.merge(owed)
         if self.attributes is not None:
             self.attributes.reload({})
 

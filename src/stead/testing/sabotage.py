@@ -31,6 +31,7 @@ from stead.runtime.activation import Activation
 from stead.runtime.alarms import ActorAlarms, AlarmRow
 from stead.runtime.answers import Answer, Kept
 from stead.runtime.attributes import Attributes
+from stead.runtime.chores import FORGET_ALARM
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
 from stead.runtime.derived import DerivedKeys
@@ -453,6 +454,36 @@ def signals_in_memory_only(right: Any) -> Any:
         right(self, signals, Layer(), seq)
 
     return enclose
+
+
+@_plant("P8", Outbox, "owed")
+def signals_erased_with_the_actor(right: Any) -> Any:
+    """`delete_all()` takes the signals that are on their way."""
+
+    async def owed(self: Outbox, layers: Sequence[Layer]) -> Layer:  # noqa: RUF029 - stands for one
+        return Layer()
+
+    return owed
+
+
+@_plant("P8", Receipts, "owed")
+def receipts_erased_with_the_actor(right: Any) -> Any:
+    """`delete_all()` takes the memory of what came."""
+
+    async def owed(self: Receipts, layers: Sequence[Layer]) -> Layer:  # noqa: RUF029 - stands for one
+        return Layer()
+
+    return owed
+
+
+@_plant("P8", Receipts, "forget")
+def results_never_forgotten(right: Any) -> Any:
+    """The alarm that drops results drops none."""
+
+    async def forget(self: Receipts, turn: Turn) -> None:  # noqa: RUF029 - stands for one
+        turn.layer.alarms[FORGET_ALARM] = None
+
+    return forget
 
 
 @_plant("P8", Receipts, "_once_by_key")
