@@ -24,7 +24,7 @@ CONTROL_BYTES_MAX = 125  # the format's own bound
 REASON_BYTES_MAX = CONTROL_BYTES_MAX - 2
 _FINAL, _RESERVED, _MASKED = 0x80, 0x70, 0x80
 _VIEW_BYTES = 4096  # from here on a view is cheaper than a copy
-_LENGTH_16, _LENGTH_64 = 126, 127
+_LENGTH_16 = 126  # from here on two bytes more say it, or eight
 
 
 class Violation(SteadError):
