@@ -12,7 +12,7 @@ import pytest
 
 from stead import Actor, AlarmInfo, Ambiguous, DurabilityLost, Invalid, ManifestError, Request, Service, durable, route
 from stead.clock import sleep
-from stead.testing import SABOTAGES, SEEDS, SOCKET_SABOTAGES, TestApp, check, current_clock, find, run, sabotaged
+from stead.testing import BINDING_SABOTAGES, SABOTAGES, SEEDS, SOCKET_SABOTAGES, TestApp, check, current_clock, find, run, sabotaged
 
 SEED = 5
 
@@ -240,10 +240,13 @@ def test_a_check_that_cannot_fail_is_found_out() -> None:
         find(wrong, 3)
 
 
-@pytest.mark.parametrize("name", SABOTAGES | SOCKET_SABOTAGES)
+PLANTS = SABOTAGES | SOCKET_SABOTAGES | BINDING_SABOTAGES
+
+
+@pytest.mark.parametrize("name", PLANTS)
 def test_a_planted_bug_goes_with_its_block(name: str) -> None:
     """Inside the block the product function is another one; after it, the right one."""
-    plant = (SABOTAGES | SOCKET_SABOTAGES)[name]
+    plant = PLANTS[name]
     right = vars(plant.owner)[plant.attribute]
     with sabotaged(plant):
         assert vars(plant.owner)[plant.attribute] is not right

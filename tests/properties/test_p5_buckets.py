@@ -27,7 +27,7 @@ from stead.bindings import (
 from stead.bindings.bucket.writing import Writer
 from stead.clock import sleep
 from stead.ids import Chance
-from stead.testing import SABOTAGES, TestApp, check, find, sabotaged
+from stead.testing import BINDING_SABOTAGES, TestApp, check, find, sabotaged
 
 STEPS_MAX = 120  # of the loop, before a process dies: more than an operation takes
 SETTLED_S = 120.0  # of virtual time, for the events to arrive
@@ -159,8 +159,8 @@ def test_events_tell_what_happened() -> None:
     check(tell_of_puts, seeds=60)
 
 
-@pytest.mark.parametrize("name", [name for name, plant in SABOTAGES.items() if plant.owner in {BucketIndex, Writer}])
+@pytest.mark.parametrize("name", [name for name, plant in BINDING_SABOTAGES.items() if plant.owner in {BucketIndex, Writer}])
 def test_planted_bugs_are_found(name: str) -> None:
     """Each bug of buckets makes its scenario fail."""
-    with sabotaged(name):
-        find(tell_of_puts if SABOTAGES[name].promise == "P8" else keep_objects)
+    with sabotaged(BINDING_SABOTAGES[name]):
+        find(tell_of_puts if BINDING_SABOTAGES[name].promise == "P8" else keep_objects)

@@ -12,7 +12,7 @@ from stead.bindings import Binding, Queue, QueueSettings, observer_service, queu
 from stead.bindings.queue import QueueShard
 from stead.clock import sleep
 from stead.ids import Chance
-from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from stead.testing import BINDING_SABOTAGES, TestApp, World, check, find, sabotaged
 
 SETTLED_S = 120.0  # of virtual time, for every retry
 RETRIES = 2
@@ -81,8 +81,8 @@ def test_nothing_is_lost_and_poison_is_kept() -> None:
     check(work_through)
 
 
-@pytest.mark.parametrize("name", [name for name, plant in SABOTAGES.items() if plant.owner is QueueShard])
+@pytest.mark.parametrize("name", [name for name, plant in BINDING_SABOTAGES.items() if plant.owner is QueueShard])
 def test_planted_bugs_are_found(name: str) -> None:
     """Each bug of queues makes the scenario fail."""
-    with sabotaged(name):
+    with sabotaged(BINDING_SABOTAGES[name]):
         find(work_through)

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
     from stead.testing.peer import Peer
     from stead.testing.sabotage import SABOTAGES, sabotaged
+    from stead.testing.sabotage_bindings import BINDING_SABOTAGES
     from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
     from stead.testing.seeds import SEEDS, check, find
     from stead.testing.socket import TestSocket
 
 __all__ = [
+    "BINDING_SABOTAGES",
     "SABOTAGES",
     "SEEDS",
     "SOCKET_SABOTAGES",
@@ -45,6 +47,7 @@ __all__ = [
 ]
 
 _PLACES = {
+    "BINDING_SABOTAGES": "stead.testing.sabotage_bindings",
     "SABOTAGES": "stead.testing.sabotage",
     "SEEDS": "stead.testing.seeds",
     "SOCKET_SABOTAGES": "stead.testing.sabotage_sockets",

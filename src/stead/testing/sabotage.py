@@ -6,10 +6,9 @@ nothing of it. The wrong ones are bugs that someone could write: a check left ou
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import getattr_static
@@ -17,12 +16,6 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from stead import codec
-from stead.bindings.bucket import BucketIndex, BucketObject, Cause
-from stead.bindings.bucket.blobs import new_blob
-from stead.bindings.bucket.objects import Segment
-from stead.bindings.bucket.values import chunks_of
-from stead.bindings.bucket.writing import ETAG, Writer, Written
-from stead.bindings.queue import QueueShard
 from stead.errors import Invalid
 from stead.events import AlarmDue, Call, Origin
 from stead.ids import ActorId
@@ -61,12 +54,6 @@ class Plant:
     owner: Any
     attribute: str
     wrong: Wrong
-
-    @property
-    def is_in_bindings(self) -> bool:
-        """Whether a data service has the bug, which then has a property of its own."""
-        module: str = getattr(self.owner, "__module__", None) or self.owner.__name__
-        return module.startswith("stead.bindings.")
 
 
 SABOTAGES: dict[str, Plant] = {}
@@ -521,38 +508,6 @@ def answers_forgotten(right: Any) -> Any:
     return answer
 
 
-# -- P8: queues ------------------------------------------------------------------------------------------------------------------
-
-
-@_plant("P8", QueueShard, "_bury")
-def poison_dropped(right: Any) -> Any:
-    """A message that failed too often is deleted."""
-    return lambda self, key, row: self._remove([key])
-
-
-@_plant("P8", QueueShard, "_take")
-def messages_deleted_when_taken(right: Any) -> Any:
-    """A message leaves the queue when an observer gets it."""
-
-    async def take(self: QueueShard) -> Any:
-        batch = await right(self)
-        async with self.ctx.turn():
-            await self._remove([message.key for message in batch])
-        return batch
-
-    return take
-
-
-@_plant("P8", QueueShard, "_watch")
-def nobody_looks_after_a_crash(right: Any) -> Any:
-    """No alarm is set for messages that wait."""
-
-    async def watch(self: QueueShard) -> None:  # noqa: RUF029 - stands for one
-        return
-
-    return watch
-
-
 # -- P9: isolated ----------------------------------------------------------------------------------------------------------------
 
 
@@ -615,60 +570,3 @@ def unsupported_values_as_text(right: Any) -> Any:
             return repr(value)
 
     return wire_other
-
-
-# -- P5 and P8: buckets ----------------------------------------------------------------------------------------------------------
-
-
-@_plant("P5", Writer, "written")
-def bodies_written_after_their_entries(right: Any) -> Any:
-    """The entry commits first, and the blob is written then."""
-
-    @asynccontextmanager
-    async def written(self: Writer, random: str, chunks: AsyncIterable[bytes], expected: Any) -> AsyncIterator[Written]:
-        body = b"".join([chunk async for chunk in chunks])
-        blob = new_blob(self._env.now(), random)
-        yield Written([Segment(blob, len(body))], {ETAG: hashlib.md5(body, usedforsecurity=False).hexdigest()})
-        await self.blobs.write(self.full(blob), chunks_of(body))
-
-    return written
-
-
-@_plant("P5", BucketIndex, "_use")
-def bodies_in_use_not_noted(right: Any) -> Any:
-    """The sweep takes bodies that objects have for left behind."""
-
-    async def use(self: BucketIndex, blobs: Iterable[str]) -> None:
-        await self._keep_sweeping()
-
-    return use
-
-
-@_plant("P5", BucketIndex, "_drop")
-def replaced_bodies_stay(right: Any) -> Any:
-    """Blobs that nothing uses any more are not removed."""
-
-    async def drop(self: BucketIndex, segments: Sequence[Segment]) -> None:  # noqa: RUF029 - stands for one
-        return
-
-    return drop
-
-
-@_plant("P5", BucketIndex, "_keep_sweeping")
-def nobody_sweeps(right: Any) -> Any:
-    """What was written and never committed is not looked for."""
-
-    async def keep_sweeping(self: BucketIndex) -> None:  # noqa: RUF029 - stands for one
-        return
-
-    return keep_sweeping
-
-
-@_plant("P8", BucketIndex, "_announce")
-def events_sent_beside_the_turn(right: Any) -> Any:
-    """Events are sent on their own, not with the commit of what they tell of."""
-
-    async def announce(self: BucketIndex, about: BucketObject, cause: Cause) -> None:  # noqa: RUF029 - stands for one
-        self.ctx.spawn(right(self, about, cause))
-
-    return announce
