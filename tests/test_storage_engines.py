@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from stead.clock import SystemClock
+from stead.errors import EngineFailed
 from stead.ids import ActorId, named_id
 from stead.storage.contract import Claim, Commit, Engine
 from stead.storage.memory import MemoryEngine, MemoryStore
@@ -33,17 +34,19 @@ class TestSqliteEngine(conformance.EngineConformance):
 
 
 def test_memory_engine_is_fenced_by_a_later_one() -> None:
-    """A second engine over a store takes over: an engine that was not even closed can commit no more."""
+    """A second engine over a store takes over: an engine that was not even closed can neither commit nor claim."""
 
     async def run() -> None:
         store = MemoryStore()
-        crashed, later = MemoryEngine(store), MemoryEngine(store)
+        crashed = MemoryEngine(store)
         before = await conformance.claimed(crashed, CART)
+        later = MemoryEngine(store)
         assert await crashed.commit([before.turn({b"k": b"v"})]) == [False]
         after = await conformance.claimed(later, CART)
         assert after.claim.epoch > before.claim.epoch
         assert await later.commit([after.turn({b"k": b"w"})]) == [True]
-        assert await crashed.commit([(await conformance.claimed(crashed, CART)).turn({b"k": b"v"})]) == [False]
+        with pytest.raises(EngineFailed):
+            await crashed.claim(CART)
         assert await later.read(CART, [b"k"]) == {b"k": b"w"}
 
     asyncio.run(run())
@@ -53,8 +56,7 @@ class ForgetsEpochs(MemoryEngine):
     """Applies a fenced owner's commits."""
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
-        owners = self._owners
-        return await super().commit([msgspec.structs.replace(c, epoch=owners.get(c.actor.text, 0)) for c in batch])
+        return await super().commit([msgspec.structs.replace(c, epoch=self._ownership(c.actor).epoch) for c in batch])
 
 
 class ForgetsRefusals(MemoryEngine):
@@ -92,7 +94,8 @@ class RepeatsEpochs(MemoryEngine):
 
     def __init__(self, store: MemoryStore) -> None:
         super().__init__(store)
-        self._epoch = 0
+        store.generation = self._owner = 1
+        store.owners.clear()
 
 
 class ReadsOneTooMany(MemoryEngine):

@@ -1,8 +1,12 @@
 """`MemoryEngine`: the contract in dictionaries, for tests.
 
 A `MemoryStore` is what would be on the disk; an engine is one opening of it. Dropping an engine without closing it is a crash: the
-store keeps what was committed and nothing else. The engine opened last owns the store, and an earlier one can commit no more.
-Nothing runs in a thread and nothing suspends, so a test on a deterministic loop repeats exactly.
+store keeps what was committed and nothing else. The engine opened last owns the store, and an earlier one can neither claim nor
+commit. Nothing runs in a thread and nothing suspends, so a test on a deterministic loop repeats exactly.
+
+The fence is the store's: it knows who owns each actor and with which epoch. The high bits of an epoch are the *generation* of the
+store in which it was claimed, and one of an earlier generation commits no more: here each opening begins one, in `shared.py` each
+failover.
 """
 
 from __future__ import annotations
@@ -11,11 +15,23 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import msgspec
+
 from stead.errors import EngineFailed
 from stead.ids import ActorId
 from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit
 
-CLAIM_BITS = 32  # of an epoch; what is above them counts the engines of a store
+CLAIM_BITS = 32  # of an epoch; what is above them is its generation
+
+
+class Ownership(msgspec.Struct, frozen=True):
+    """Who may commit for an actor: the owner (0: nobody), under an epoch."""
+
+    owner: int = 0
+    epoch: int = 0
+
+
+NOBODYS = Ownership()
 
 
 class MemoryActor:
@@ -29,13 +45,17 @@ class MemoryActor:
 
 
 class MemoryStore:
-    """What survives a crash. `apply` is the only thing that changes it."""
+    """What survives a crash. `apply` and `own` are all that changes it."""
 
     def __init__(self) -> None:
-        self.generation = 0  # of the engine opened last
+        self.generation = 0
+        self.owners: dict[str, Ownership] = {}  # by id
         self.actors: dict[str, MemoryActor] = {}
         self.ids: list[str] = []  # sorted
         self.alarms: list[tuple[int, str, str]] = []  # due_ms, id, name; sorted
+
+    def own(self, text: str, ownership: Ownership) -> None:
+        self.owners[text] = ownership
 
     def apply(self, commit: Commit) -> None:
         text = commit.actor.text
@@ -71,25 +91,24 @@ class MemoryEngine:
 
     def __init__(self, store: MemoryStore | None = None) -> None:
         self.store = MemoryStore() if store is None else store
-        self.store.generation += 1
-        self._generation = self.store.generation
-        self._epoch = self._generation << CLAIM_BITS
-        self._owners: dict[str, int] = {}  # id to epoch
+        self._owner = self._begin()
         self._is_closed = False
 
     async def claim(self, actor: ActorId) -> Claim:
         self._check_open()
-        self._epoch += 1
-        self._owners[actor.text] = self._epoch
+        self._check_claim(actor)
+        epoch = 1 + max(self._ownership(actor).epoch, self.store.generation << CLAIM_BITS)
+        self.store.own(actor.text, Ownership(self._owner, epoch))
         stored = self.store.actors.get(actor.text)
         if stored is None:
-            return Claim(self._epoch, 0, 0, {})
+            return Claim(epoch, 0, 0, {})
         size_bytes = stored.last.size_bytes
-        return Claim(self._epoch, stored.last.seq, size_bytes, None if size_bytes > LOAD_BYTES_MAX else dict(stored.entries))
+        return Claim(epoch, stored.last.seq, size_bytes, None if size_bytes > LOAD_BYTES_MAX else dict(stored.entries))
 
     async def release(self, actor: ActorId, epoch: int) -> None:
-        if self._owners.get(actor.text) == epoch:
-            del self._owners[actor.text]
+        self._check_open()
+        if self._ownership(actor) == Ownership(self._owner, epoch):
+            self.store.own(actor.text, Ownership(0, epoch))
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
         self._check_open()
@@ -118,13 +137,14 @@ class MemoryEngine:
 
     async def due(self, before_ms: int, limit: int) -> list[AlarmRow]:
         self._check_open()
-        alarms = self.store.alarms
+        alarms = self._alarms()
         found = alarms[: min(limit, bisect_right(alarms, before_ms, key=lambda alarm: alarm[0]))]
         return [AlarmRow(due_ms, self.store.actors[text].last.actor, name) for due_ms, text, name in found]
 
     async def next_due_ms(self) -> int | None:
         self._check_open()
-        return self.store.alarms[0][0] if self.store.alarms else None
+        alarms = self._alarms()
+        return alarms[0][0] if alarms else None
 
     async def actors(self, unit: str | None = None, *, prefix: str = "", after: str = "", limit: int = 1000) -> list[ActorRow]:
         self._check_open()
@@ -132,7 +152,23 @@ class MemoryEngine:
 
     async def close(self) -> None:
         self._is_closed = True
-        self._owners.clear()
+
+    def _begin(self) -> int:
+        """Who owns what this engine claims."""
+        self.store.generation += 1
+        return self.store.generation
+
+    def _check_claim(self, actor: ActorId) -> None:
+        """Raise if `actor` cannot be claimed now."""
+        if self._owner != self.store.generation:
+            raise EngineFailed("another engine has been opened over this store: it owns all of it")
+
+    def _alarms(self) -> list[tuple[int, str, str]]:
+        """Those of this engine to fire, sorted."""
+        return self.store.alarms
+
+    def _ownership(self, actor: ActorId) -> Ownership:
+        return self.store.owners.get(actor.text, NOBODYS)
 
     def _listed(self, unit: str | None, prefix: str, after: str) -> Iterator[ActorRow]:
         for text in islice(self.store.ids, bisect_right(self.store.ids, after), None):
@@ -149,8 +185,8 @@ class MemoryEngine:
     def _follows(self, commit: Commit) -> bool:
         stored = self.store.actors.get(commit.actor.text)
         return (
-            self._generation == self.store.generation
-            and self._owners.get(commit.actor.text) == commit.epoch
+            self._ownership(commit.actor) == Ownership(self._owner, commit.epoch)
+            and commit.epoch >> CLAIM_BITS == self.store.generation
             and commit.seq == (0 if stored is None else stored.last.seq) + 1
         )
 

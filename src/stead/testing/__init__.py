@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stead.client import Disconnected, HandshakeRefused
     from stead.testing.app import TestApp, World
+    from stead.testing.database import Database, DatabaseEngine
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.link import Link
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
@@ -26,6 +27,8 @@ __all__ = [
     "SABOTAGES",
     "SEEDS",
     "SOCKET_SABOTAGES",
+    "Database",
+    "DatabaseEngine",
     "Disconnected",
     "FaultEngine",
     "HandshakeRefused",
@@ -51,6 +54,8 @@ _PLACES = {
     "SABOTAGES": "stead.testing.sabotage",
     "SEEDS": "stead.testing.seeds",
     "SOCKET_SABOTAGES": "stead.testing.sabotage_sockets",
+    "Database": "stead.testing.database",
+    "DatabaseEngine": "stead.testing.database",
     "Disconnected": "stead.client",
     "FaultEngine": "stead.testing.faults",
     "HandshakeRefused": "stead.client",

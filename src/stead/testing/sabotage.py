@@ -40,7 +40,7 @@ from stead.runtime.stubs import Outgoing
 from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import BATCH_COMMITS_MAX, Claim, Commit
 from stead.storage.entries import SEEN, Layer
-from stead.storage.memory import MemoryEngine, MemoryStore
+from stead.storage.memory import NOBODYS, MemoryEngine, MemoryStore
 
 Wrong = Callable[[Any], Any]
 """Makes the wrong function from the right one."""
@@ -97,12 +97,12 @@ def claim_keeps_epoch(right: Any) -> Any:
     """A claim of an actor that has an owner hands out the same epoch again."""
 
     async def claim(self: MemoryEngine, actor: ActorId) -> Claim:
-        epoch = self._owners.get(actor.text)
+        before = self.store.owners.get(actor.text, NOBODYS)
         made: Claim = await right(self, actor)
-        if epoch is None:
+        if not before.owner:
             return made
-        self._owners[actor.text] = epoch
-        return Claim(epoch, made.seq, made.size_bytes, made.entries)
+        self.store.own(actor.text, before)
+        return Claim(before.epoch, made.seq, made.size_bytes, made.entries)
 
     return claim
 

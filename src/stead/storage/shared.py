@@ -1,0 +1,126 @@
+"""`SharedMemoryEngine`: the contract of `membership.py` in dictionaries, for tests of several nodes on one loop.
+
+A `SharedStore` is what would be in the database, leases included, which it measures on a clock of its own: it is the nodes that
+have wrong clocks. Each node opens an engine over it; none of them is told what the others do.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from stead.clock import Clock
+from stead.ids import ActorId, Chance
+from stead.logic.placement import rank_of, slice_of
+from stead.storage.contract import OwnedElsewhere
+from stead.storage.membership import LeaseLost, Member, NodeInfo
+from stead.storage.memory import NOBODYS, MemoryEngine, MemoryStore
+
+INCARNATIONS = 1 << 62  # so many that two nodes never draw the same, and they fit a signed integer of 64 bits
+
+
+class NodeRow(msgspec.Struct, frozen=True):
+    """One life of a node as stored."""
+
+    incarnation: int
+    info: NodeInfo
+    lease_s: float
+    expires_s: float  # on the store's clock
+    is_draining: bool = False
+
+
+class SharedStore(MemoryStore):
+    """What all nodes see. Besides `apply` and `own`, `enrol` and `strike` change it."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.nodes: dict[int, NodeRow] = {}  # by incarnation
+
+    def live(self) -> list[NodeRow]:
+        """The nodes whose lease holds, by incarnation."""
+        now_s = self.clock.elapsed_s()
+        return sorted((row for row in self.nodes.values() if row.expires_s > now_s), key=lambda row: row.incarnation)
+
+    def live_owner(self, text: str) -> int:
+        """Whose lease holds and who owns that actor; 0 if nobody."""
+        row = self.nodes.get(self.owners.get(text, NOBODYS).owner)
+        return 0 if row is None or row.expires_s <= self.clock.elapsed_s() else row.incarnation
+
+    def enrol(self, row: NodeRow) -> None:
+        self.nodes[row.incarnation] = row
+
+    def strike(self, incarnation: int) -> None:
+        self.nodes.pop(incarnation, None)
+
+
+class SharedMemoryEngine(MemoryEngine):
+    """One node's opening of `store`; its incarnations come from `chance`."""
+
+    store: SharedStore
+
+    def __init__(self, store: SharedStore, chance: Chance) -> None:
+        super().__init__(store)
+        self._chance = chance
+
+    @property
+    def incarnation(self) -> int:
+        return self._owner
+
+    async def join(self, info: NodeInfo, lease_s: float) -> None:
+        self._check_open()
+        live = self.store.live()
+        for row in list(self.store.nodes.values()):
+            if row not in live or row.info.name == info.name:
+                self.store.strike(row.incarnation)
+        self._owner = 1 + self._chance.below(INCARNATIONS - 1)
+        self.store.enrol(NodeRow(self._owner, info, lease_s, self.store.clock.elapsed_s() + lease_s))
+
+    async def renew(self) -> list[Member]:
+        self._check_open()
+        now_s, row = self.store.clock.elapsed_s(), self.store.nodes.get(self._owner)
+        if row is None or row.expires_s <= now_s:
+            raise LeaseLost(f"the lease of node {self._owner} is over")
+        self.store.enrol(msgspec.structs.replace(row, expires_s=now_s + row.lease_s))
+        return [Member(row.incarnation, row.info, row.is_draining, row.expires_s - now_s) for row in self.store.live()]
+
+    async def leave(self) -> None:
+        self._check_open()
+        self.store.strike(self._owner)
+        self._owner = 0
+
+    async def set_draining(self, name: str, is_draining: bool) -> bool:
+        self._check_open()
+        row = next((row for row in self.store.live() if row.info.name == name), None)
+        if row is not None:
+            self.store.enrol(msgspec.structs.replace(row, is_draining=is_draining))
+        return row is not None
+
+    async def owner(self, actor: ActorId) -> int | None:
+        self._check_open()
+        return self.store.live_owner(actor.text) or None
+
+    async def owned(self, incarnation: int | None = None) -> dict[int, int]:
+        self._check_open()
+        owned = Counter(ownership.owner for ownership in self.store.owners.values())
+        return {row.incarnation: owned[row.incarnation] for row in self.store.live() if incarnation in {None, row.incarnation}}
+
+    def _begin(self) -> int:
+        return 0
+
+    def _check_claim(self, actor: ActorId) -> None:
+        if not self._owner:
+            raise LeaseLost("only a node that has joined can own actors")
+        owner = self.store.live_owner(actor.text)
+        if owner not in {0, self._owner}:
+            raise OwnedElsewhere(owner)
+
+    def _alarms(self) -> list[tuple[int, str, str]]:
+        live = [row.incarnation for row in self.store.live()]
+        return [alarm for alarm in self.store.alarms if self._fires(alarm[1], live)]
+
+    def _fires(self, text: str, live: list[int]) -> bool:
+        if self._owner not in live:
+            return False
+        return self._owner == (self.store.live_owner(text) or live[rank_of(slice_of(text), len(live))])
