@@ -11,6 +11,7 @@ import pytest
 
 from stead import Actor, Batch, Invalid, Message, Observer, Overloaded, durable, reads
 from stead.bindings import Binding, Queue, QueueSettings, observer_service, queue_class
+from stead.bindings.queue import Outgoing
 from stead.clock import sleep
 from stead.testing import TestApp
 
@@ -130,6 +131,56 @@ async def test_batches_are_full_or_have_waited() -> None:
         assert sorted(letter.value() for letter in await jobs.peek(dead=True)) == ["behind", "poison"]
 
 
+async def test_batches_and_what_was_sent_together_are_cut_anywhere() -> None:
+    """Batches are full across sends of any size, in order; what fails in one is tried again alone, the rest is not held up."""
+    Batcher.sizes.clear()
+    async with app_with(queue(Batcher, max_batch_size=10, max_batch_timeout_s=5, max_concurrency=1, max_retries=1)) as app:
+        jobs: Queue = app.env.JOBS
+        await jobs.pause()
+        for start in (0, 7, 14):
+            await jobs.send_batch(range(start, start + 7))
+        await jobs.send_batch(["last", "poison"])
+        await jobs.resume()
+        await sleep(2)
+        assert Batcher.sizes == [10, 10]
+        assert await bodies(app) == list(range(20))
+        assert (await jobs.status()).messages == 3
+        await app.crash()
+        await sleep(30)
+        assert (await bodies(app))[20:] == [20, "last"]
+        assert [(letter.value(), letter.attempts) for letter in await jobs.peek(dead=True)] == [("poison", 3)]
+        status = await jobs.status()
+        assert (status.messages, status.in_hands, status.dead_letters) == (0, 0, 1)
+
+
+async def test_large_messages_are_sent_together_too() -> None:
+    """More than a value may hold, and in order."""
+    large = ["x" * 900_000, "y" * 100_000, "z" * 100_000, "w" * 900_000]
+    async with app_with(queue(max_concurrency=1)) as app:
+        await app.env.JOBS.send_batch(large, content_type="text")
+        await sleep(5)
+        assert await bodies(app) == large
+
+
+async def test_what_cannot_be_read_fails_alone() -> None:
+    """It ends among the dead letters, which others of the same send do not share."""
+    async with app_with(queue(Batcher, max_retries=0)) as app:
+        await app.env.JOBS.take_over([Outgoing([b"1", b"{", b"2"])])
+        await sleep(5)
+        assert await bodies(app) == [1, 2]
+        assert [letter.body for letter in await app.env.JOBS.peek(dead=True)] == [b"{"]
+
+
+async def test_a_delay_is_kept_to() -> None:
+    """A message that is due in two seconds comes then, not when somebody looks next."""
+    async with app_with(queue()) as app:
+        await app.env.JOBS.send("later", delay_s=2)
+        await sleep(1.9)
+        assert await bodies(app) == []
+        await sleep(0.3)
+        assert await bodies(app) == ["later"]
+
+
 async def test_delays_hibernation_and_crashes() -> None:
     """A delayed message comes when it is due, also if nobody is in memory and the process died."""
     async with app_with(queue()) as app:
@@ -171,6 +222,24 @@ async def test_pulling() -> None:
         assert await jobs.ack(first) == 0
         assert await jobs.ack(again) == 4
         assert (await jobs.status()).messages == 0
+
+
+async def test_leases_that_end_are_failed_attempts() -> None:
+    """A message that nobody settles is leased max_retries more times, and is a dead letter then; its neighbours are not."""
+    async with app_with(queue(None, max_retries=1)) as app:
+        jobs: Queue = app.env.JOBS
+        await jobs.send_batch(range(3))
+        first = await jobs.lease(lease_s=10)
+        assert await jobs.ack(first[2:]) == 1
+        await sleep(11)
+        second = await jobs.lease(lease_s=10)
+        assert [(message.value(), message.attempts) for message in second] == [(0, 2), (1, 2)]
+        assert await jobs.ack(first) == 0
+        await sleep(11)
+        assert await jobs.lease() == []
+        await sleep(1)
+        assert (await jobs.status()).messages == 0
+        assert [letter.value() for letter in await jobs.peek(dead=True)] == [0, 1]
 
 
 async def test_pausing_purging_and_bounds() -> None:
@@ -240,7 +309,7 @@ async def test_who_is_outside_pulls_and_settles_as_json() -> None:
         assert again.attempts == 2 and again.lease != second
         assert await jobs.settle(ack=[again.lease, *others]) == 3
         assert (await jobs.status()).messages == 0
-        for wrong in ("", "0", "2/q:1", "x/q:1"):
+        for wrong in ("", "0", "2/q:1", "0-1", "2-1/q:1", "x-1/q:1", "0-x/q:1"):
             with pytest.raises(Invalid, match="is no lease"):
                 await jobs.settle(ack=[wrong])
         with pytest.raises(Invalid):

@@ -10,6 +10,7 @@ signals that arrived, `i` results by idempotency key, `j` when those may be forg
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
 
 from stead.ids import ActorId
@@ -20,6 +21,7 @@ OUTBOX, SEEN, RESULT, EXPIRY = b"o", b"d", b"i", b"j"
 
 WHOLE_BYTES_MAX = 4 * LOAD_BYTES_MAX  # a resident actor that grows past this is read by key from then on
 CACHE_BYTES_MAX = LOAD_BYTES_MAX  # of an actor that is read by key
+REORDER_KEYS_MAX = 100  # of one commit: more are sorted together, when next scanned
 
 
 def range_end(prefix: bytes) -> bytes | None:
@@ -62,6 +64,7 @@ class Entries:
         "_cache",
         "_engine",
         "_learned",
+        "_order",
         "_pinned",
         "_version",
         "_whole_until",
@@ -77,6 +80,7 @@ class Entries:
         self.size_bytes = claim.size_bytes
         self._cache: dict[bytes, bytes | None] = dict(claim.entries) if claim.entries is not None else {}
         self.cached_bytes = sum(_weight(key, value) for key, value in self._cache.items())
+        self._order: list[bytes] | None = None  # of an actor held whole: its keys, sorted, once they were scanned
         self._pinned: dict[bytes, int] = {}  # of an actor read by key: the commit that must be durable before a key may be dropped
         self._version = 0  # counts changes, to see that there was none while the engine was asked
         self._learned: dict[bytes, int] = {}  # of keys that are not cached: the size of what the next commit replaces
@@ -115,8 +119,8 @@ class Entries:
         self, start: bytes, end: bytes | None, layers: Sequence[Layer], *, reverse: bool = False, limit: int | None = None
     ) -> list[tuple[bytes, bytes]]:
         """What is in start <= key < end, as a snapshot."""
-        pending: dict[bytes, bytes | None] = dict(self._cache) if self.whole else {key: self._cache[key] for key in self._pinned}
-        known = self.whole
+        pending: dict[bytes, bytes | None] = {} if self.whole else {key: self._cache[key] for key in self._pinned}
+        known = False
         for layer in layers:
             if layer.erased:
                 pending.clear()
@@ -124,11 +128,28 @@ class Entries:
             pending.update(layer.writes)
         inside = {key: value for key, value in pending.items() if start <= key and (end is None or key < end)}
         if not known:
-            # A pending write hides at most one row of the engine's, so this many more are enough to fill the limit.
+            # A pending write hides at most one row of those below it, so this many more are enough to fill the limit.
             more = None if limit is None else limit + len(inside)
-            inside = {**dict(await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)), **inside}
+            if self.whole:
+                below = self._cached(start, end, reverse=reverse, limit=more)
+            else:
+                below = await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)
+            inside = {**dict(below), **inside}
         rows = sorted(((key, value) for key, value in inside.items() if value is not None), reverse=reverse)
         return rows if limit is None else rows[:limit]
+
+    def _cached(self, start: bytes, end: bytes | None, *, reverse: bool, limit: int | None) -> list[tuple[bytes, bytes]]:
+        """As the engine's `scan`, of an actor that is held whole."""
+        if self._order is None:
+            self._order = sorted(key for key, value in self._cache.items() if value is not None)
+        order = self._order
+        first = bisect_left(order, start)
+        last = len(order) if end is None else bisect_left(order, end, first)
+        if limit is not None and reverse:
+            first = max(first, last - limit)
+        elif limit is not None:
+            last = min(last, first + limit)
+        return [(key, value) for key in order[first:last] if (value := self._cache[key]) is not None]
 
     def unlearned(self, layer: Layer) -> list[bytes]:
         """The keys whose present size must be learned before `size_after` can tell."""
@@ -165,10 +186,11 @@ class Entries:
             self._cache.clear()
             self._pinned.clear()
             self.cached_bytes = 0
-            self.whole, self._whole_until = True, None
+            self.whole, self._whole_until, self._order = True, None, None
         if self.whole and self._whole_until is None:
             self._apply_whole(layer, size_bytes, seq)
         else:
+            self._order = None
             for key, value in layer.writes.items():
                 self._forget(key)
                 self._remember(key, value)
@@ -177,6 +199,8 @@ class Entries:
 
     def _apply_whole(self, layer: Layer, size_bytes: int, seq: int) -> None:
         cache = self._cache
+        if self._order is not None:
+            self._reorder(self._order, layer)
         for key, value in layer.writes.items():
             if value is not None:
                 cache[key] = value
@@ -187,10 +211,22 @@ class Entries:
             # Until this commit is durable the engine knows keys that are deleted here: it cannot be asked yet.
             self._whole_until = seq
 
+    def _reorder(self, order: list[bytes], layer: Layer) -> None:
+        """Keep the keys sorted when `layer` will be applied."""
+        if len(layer.writes) > REORDER_KEYS_MAX:
+            self._order = None
+            return
+        for key, value in layer.writes.items():
+            if (value is not None) != (key in self._cache):
+                if value is None:
+                    del order[bisect_left(order, key)]
+                else:
+                    insort(order, key)
+
     def settle(self, seq: int) -> None:
         """Commits up to `seq` are durable: what they wrote may be dropped from the cache."""
         if self._whole_until is not None and seq >= self._whole_until:
-            self.whole, self._whole_until = False, None
+            self.whole, self._whole_until, self._order = False, None, None
         if self._pinned:
             for key in [key for key, pin in self._pinned.items() if pin <= seq]:
                 del self._pinned[key]

@@ -25,7 +25,11 @@ _plant = planting(BINDING_SABOTAGES)
 @_plant("P8", QueueShard, "_bury")
 def poison_dropped(right: Any) -> Any:
     """A message that failed too often is deleted."""
-    return lambda self, key, row: self._remove([key])
+
+    async def bury(self: QueueShard, parcel: Any) -> None:  # noqa: RUF029 - stands for one
+        return
+
+    return bury
 
 
 @_plant("P8", QueueShard, "_take")
@@ -34,18 +38,29 @@ def messages_deleted_when_taken(right: Any) -> Any:
 
     async def take(self: QueueShard) -> Any:
         batch = await right(self)
-        async with self.ctx.turn():
-            await self._remove([message.key for message in batch])
+        await self._cut({key: parcel.numbers for key, parcel in batch.items()})
         return batch
 
     return take
+
+
+@_plant("P8", QueueShard, "_cut")
+def parcels_deleted_with_a_part(right: Any) -> Any:
+    """What was sent together is deleted together, whoever still waits for the rest."""
+
+    async def cut(self: QueueShard, numbers: Any) -> Any:
+        found = await right(self, numbers)
+        await self.storage.delete_many(list(numbers))
+        return found
+
+    return cut
 
 
 @_plant("P8", QueueShard, "_watch")
 def nobody_looks_after_a_crash(right: Any) -> Any:
     """No alarm is set for messages that wait."""
 
-    async def watch(self: QueueShard) -> None:  # noqa: RUF029 - stands for one
+    async def watch(self: QueueShard, ready_ms: int) -> None:  # noqa: RUF029 - stands for one
         return
 
     return watch

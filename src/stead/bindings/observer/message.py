@@ -6,38 +6,41 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from stead.bindings.queue.message import Leased, Verdict
+from stead.bindings.queue.message import message_id
+from stead.bindings.queue.parcel import Parcel
 
 
 class ObservedMessage:
-    """A message in an observer's hands. The first verdict counts."""
+    """A message in an observer's hands. The first verdict counts: `is_done`, or in `delay_s` to be tried again."""
 
-    def __init__(self, leased: Leased, body: Any) -> None:
-        self._leased = leased
+    is_done: bool | None = None
+    delay_s: float | None = None
+
+    def __init__(self, shard: str, parcel: Parcel, number: int, body: Any) -> None:
+        self._shard = shard
+        self._parcel = parcel
+        self.number = number
         self.body = body
-        self.verdict: Verdict | None = None
 
     @property
     def id(self) -> str:
-        return self._leased.id
+        return message_id(self._shard, self.number)
 
     @property
     def timestamp(self) -> datetime:
-        return datetime.fromtimestamp(self._leased.sent_ms / 1000, UTC)
+        return datetime.fromtimestamp(self._parcel.sent_ms / 1000, UTC)
 
     @property
     def attempts(self) -> int:
-        return self._leased.attempts
+        return self._parcel.attempts
 
     def ack(self) -> None:
-        self._decide(Verdict(self._leased.key, True))
+        if self.is_done is None:
+            self.is_done = True
 
     def retry(self, delay_s: float | None = None) -> None:
-        self._decide(Verdict(self._leased.key, False, delay_s))
-
-    def _decide(self, verdict: Verdict) -> None:
-        if self.verdict is None:
-            self.verdict = verdict
+        if self.is_done is None:
+            self.is_done, self.delay_s = False, delay_s
 
 
 class ObservedBatch:

@@ -14,7 +14,8 @@ import msgspec
 
 from stead.api import Observer, Service
 from stead.bindings.observer.message import ObservedBatch, ObservedMessage
-from stead.bindings.queue.message import Leased, Verdict, pack, unpack_leased
+from stead.bindings.queue.message import UNREADABLE, decode_bodies, decode_body, message_id
+from stead.bindings.queue.parcel import Parcel, pack, unpack_list
 from stead.errors import Invalid
 
 BATCH_S_MAX = 900.0  # 15 minutes: then what has no verdict is retried
@@ -38,10 +39,18 @@ class _ObserverService(Service):
         self._observer = self.observer_class()
         self._observer.env = self.env
 
-    async def deliver(self, batch: bytes) -> bytes:
-        """What became of a packed list of `Leased`, as a packed list of `Verdict`."""
-        messages = unpack_leased(batch)
-        observed = [ObservedMessage(leased, value) for leased in messages if (value := self._value(leased)) is not _UNREADABLE]
+    async def deliver(self, shard: str, batch: bytes) -> bytes:
+        """Which messages of a packed list of `Parcel` are to be tried again, as packed `Retries`: all others are done."""
+        observed: list[ObservedMessage] = []
+        retries: dict[int, float | None] = {}
+        for parcel in unpack_list(batch):
+            try:
+                values = decode_bodies(parcel.bodies, parcel.content_type)
+            except UNREADABLE:
+                parcel, values = self._readable(shard, parcel, retries)
+            observed += [
+                ObservedMessage(shard, parcel, number, value) for number, value in zip(parcel.numbers, values, strict=True)
+            ]
         try:
             async with asyncio.timeout(BATCH_S_MAX):
                 if self.batches:
@@ -52,8 +61,8 @@ class _ObserverService(Service):
         except TimeoutError:
             self._report(observed, f"took longer than {BATCH_S_MAX:g} s")
             ObservedBatch(self.source, observed).retry_all()
-        said = {message.verdict.key: message.verdict for message in observed if message.verdict is not None}
-        return pack([said.get(leased.key, Verdict(leased.key, False)) for leased in messages])
+        retries.update({message.number: message.delay_s for message in observed if message.is_done is False})
+        return pack(retries)
 
     async def _process(self, message: ObservedMessage) -> None:
         try:
@@ -69,23 +78,24 @@ class _ObserverService(Service):
         except Exception as exc:  # noqa: BLE001 - as above, for all that the batch did not say itself
             self._report(batch.messages, _described(exc))
             batch.retry_all()
-        batch.ack_all()
 
-    def _value(self, leased: Leased) -> Any:
-        try:
-            return leased.value()
-        except (msgspec.DecodeError, UnicodeDecodeError, Invalid) as exc:
-            self.env.logger.error("a message cannot be read", source=self.source, id=leased.id, error=_described(exc))
-            return _UNREADABLE
+    def _readable(self, shard: str, parcel: Parcel, retries: dict[int, float | None]) -> tuple[Parcel, list[Any]]:
+        """What can be read of a parcel; the rest is to be tried again, which ends among the dead letters."""
+        values = {}
+        for number, body in zip(parcel.numbers, parcel.bodies, strict=True):
+            try:
+                values[number] = decode_body(body, parcel.content_type)
+            except UNREADABLE as exc:
+                identity = message_id(shard, number)
+                self.env.logger.error("a message cannot be read", source=self.source, id=identity, error=_described(exc))
+                retries[number] = None
+        return msgspec.structs.replace(parcel, numbers=list(values)), list(values.values())
 
     def _report(self, messages: Sequence[ObservedMessage], error: str) -> None:
         ids = ", ".join(message.id for message in messages[:10])
         self.env.logger.error(
             "an observer failed", observer=self.observer_class.__name__, source=self.source, messages=ids, error=error
         )
-
-
-_UNREADABLE = object()
 
 
 def _described(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from stead.bindings.queue.actor import QueueShard, queue_class
 from stead.bindings.queue.client import Queue, QueueStatus
-from stead.bindings.queue.message import Leased, Outgoing, Pulled, QueueSettings, Verdict
+from stead.bindings.queue.message import Leased, Pulled, QueueSettings
+from stead.bindings.queue.parcel import Outgoing
 
-__all__ = ["Leased", "Outgoing", "Pulled", "Queue", "QueueSettings", "QueueShard", "QueueStatus", "Verdict", "queue_class"]
+__all__ = ["Leased", "Outgoing", "Pulled", "Queue", "QueueSettings", "QueueShard", "QueueStatus", "queue_class"]

@@ -1,12 +1,13 @@
 """A share of a queue: one of the actors among which its messages are spread, or the one that keeps the dead letters.
 
-    q:<ready ms>:<number>    a message, a packed `Row`, by when it may be handed out; trying again later moves it
+    q:<ready ms>:<number>    messages that were sent together, a packed `Parcel`, by when they may be handed out; trying some of
+                             them again later moves these to a parcel of their own
 
 **Pushing.** While messages are ready, spawned work takes batches of them to the observer, outside any turn, so that senders are not
-held up by it, and settles each batch in a turn. What is in an observer's hands is known in memory only: a crash hands it out again.
-An alarm is set while there are messages, so something wakes the actor whatever dies.
+held up by it. One turn settles a batch and takes the next. What is in an observer's hands is known in memory only: a crash hands it
+out again. An alarm is set while there are messages, so something wakes the actor whatever dies.
 
-**Pulling.** A lease is a message moved to when the lease ends; settling it in time needs its key, which changes with every lease.
+**Pulling.** A lease is messages moved to when it ends; settling them in time needs their key, which changes with every lease.
 
 **Ends.** A message that was done is deleted. One that failed too often, or became too old, moves to the dead letters, by a signal
 in the turn that removes it here: it is never in neither place. Dead letters that become too old are deleted, and logged.
@@ -15,24 +16,24 @@ in the turn that removes it here: it is never in neither place. Dead letters tha
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import msgspec
-
 from stead.api import Actor, AlarmInfo, durable, on_alarm, reads
-from stead.bindings.queue.message import (
-    BATCH_MESSAGES_MAX,
-    Leased,
+from stead.bindings.queue.front import Front
+from stead.bindings.queue.message import BATCH_MESSAGES_MAX, QueueSettings, message_id
+from stead.bindings.queue.parcel import (
+    PARCEL_MESSAGES_MAX,
     Outgoing,
-    QueueSettings,
-    Row,
-    Verdict,
+    Parcel,
+    Parcels,
+    Retries,
+    first_of,
     pack,
+    portions,
     unpack_outgoing,
-    unpack_row,
-    unpack_verdicts,
+    unpack_parcel,
+    unpack_retries,
 )
 from stead.clock import sleep
 from stead.errors import Invalid, Overloaded, SteadError
@@ -41,6 +42,7 @@ from stead.ids import binding_name
 DEAD_LETTERS = "dead"  # the actor's name
 WATCH_MS = 10_000  # after which an alarm looks whether messages are left that nobody takes
 LEASE_S_MAX = 12 * 3600.0
+READ_PARCELS = 16  # at a time: two megabytes, of usual messages
 _ALARM = "queue"
 _PREFIX = "q:"
 _TIME_DIGITS, _NUMBER_DIGITS = 15, 12
@@ -56,10 +58,8 @@ class QueueShard(Actor):
     paused: bool = durable(False)
 
     async def on_start(self) -> None:
-        self._in_hands: set[str] = set()  # keys of messages that observers have
-        self._ahead: dict[str, Row] = {}  # read and not handed out yet, in their order
-        self._read_until = _PREFIX
-        self._alarm_ms: int | None = None  # when the alarm that this instance set is due
+        self._front = Front(_PREFIX)
+        self._alarm_ms: int | None = None  # when the alarm is due, if this instance knows
         self._pumps = 0
         self._arrived = asyncio.Event()
 
@@ -67,104 +67,114 @@ class QueueShard(Actor):
 
     async def enqueue(self, batch: bytes) -> None:
         """Add messages, a packed list of `Outgoing`. Raises `Overloaded` when the shard is full."""
-        messages = unpack_outgoing(batch)
-        if self.count + len(messages) > self.settings.messages_max:
+        sent = unpack_outgoing(batch)
+        if self.count + sum(len(outgoing.bodies) for outgoing in sent) > self.settings.messages_max:
             limit = self.settings.messages_max
             raise Overloaded(
                 f"the queue {self.settings.name!r} has {self.count:,} messages; the limit is {limit:,}", _RETRY_AFTER_S
             )
         now_ms = self._now_ms()
-        rows = {}
-        for message in messages:
-            self.last_number += 1
-            key = _key(now_ms + round(message.delay_s * 1000), self.last_number)
-            identity = f"{self.id.name}-{self.last_number}"
-            rows[key] = pack(Row(identity, now_ms, message.attempts, message.content_type, message.body))
-        self.count += len(messages)
-        await self.storage.put_many(rows)
-        await self._watch()
+        for outgoing in sent:
+            for bodies in portions(outgoing.bodies, min(self.settings.max_batch_size, PARCEL_MESSAGES_MAX)):
+                numbers = self._numbers(len(bodies))
+                parcel = Parcel(numbers, bodies, now_ms, outgoing.attempts, outgoing.content_type)
+                await self._put(parcel, _key(now_ms + round(outgoing.delay_s * 1000), numbers[0]))
         self._begin()
 
     # -- pulling and settling ------------------------------------------------------------------------------------------------------
 
-    async def lease(self, limit: int, lease_s: float) -> list[Leased]:
-        """Take up to `limit` ready messages for `lease_s` seconds, after which they are ready again."""
+    async def lease(self, limit: int, lease_s: float) -> bytes:
+        """Take up to `limit` ready messages for `lease_s` seconds, after which they are ready again. Packed `Parcels`."""
         if not 0 < limit <= BATCH_MESSAGES_MAX or not 0 < lease_s <= LEASE_S_MAX:
             raise Invalid(f"a lease is of 1 to {BATCH_MESSAGES_MAX:,} messages, for up to {LEASE_S_MAX:,.0f} s")
         now_ms = self._now_ms()
-        leased = []
-        for key, row in (await self._ready(limit)).items():
-            held = await self._move(key, msgspec.structs.replace(row, attempts=row.attempts + 1), now_ms + round(lease_s * 1000))
-            leased.append(Leased(held, row.id, row.sent_ms, row.attempts + 1, row.content_type, row.body))
-        return leased
+        ready = await self._read(limit, end=_key(now_ms + 1, 0))
+        free = {key: part for key, parcel in ready.items() if (part := self._front.free(parcel)) is not None}
+        leased = {}
+        for parcel in await self._cut(_numbers_of(free)):
+            if self._is_spent(parcel):
+                await self._bury(parcel)
+            else:
+                leased[await self._move(parcel.tried(), now_ms + round(lease_s * 1000))] = parcel.tried()
+        self._front.rewind()
+        return pack(leased)
 
-    async def settle_leased(self, verdicts: Sequence[Verdict]) -> int:
-        """What a consumer that pulls says; returns how many leases it still had."""
-        held = [verdict for verdict in verdicts if await self.storage.get(verdict.key) is not None]
-        await self._settle(held, counted=True)
-        return len(held)
+    async def settle_leased(self, done: dict[str, list[int]], again: dict[str, list[int]], delay_s: float | None = None) -> int:
+        """What a consumer that pulls says of messages, by key and number; returns how many leases it still had."""
+        retries = {number: delay_s for numbers in again.values() for number in numbers}
+        return await self._settle(done, {}, counted=True) + await self._settle(again, retries, counted=True)
 
     # -- operating -----------------------------------------------------------------------------------------------------------------
 
     async def set_paused(self, paused: bool) -> None:
         self.paused = paused
-        await self._watch()
+        await self._watch_next()
         self._begin()
 
     async def purge(self) -> int:
         """Delete every message."""
-        removed = await self.storage.delete_many(list(await self.storage.list(_PREFIX)))
-        self.count = 0
-        self._ahead.clear()
+        await self.storage.delete_many(list(await self.storage.list(_PREFIX)))
+        removed, self.count = self.count, 0
+        self._front.rewind()
         return removed
 
     async def replay(self, limit: int) -> int:
         """Send up to `limit` messages to the queue again, with their attempts forgotten: what dead letters are for."""
-        rows = await self.storage.list(_PREFIX, limit=limit)
-        messages = [Outgoing(row.body, row.content_type) for row in map(unpack_row, rows.values())]
-        await self._own_queue.take_over(messages)
-        await self._remove(list(rows))
-        return len(rows)
+        replayed = await self._cut(_numbers_of(await self._read(limit)))
+        await self._own_queue.take_over([Outgoing(parcel.bodies, parcel.content_type) for parcel in replayed])
+        return sum(len(parcel.numbers) for parcel in replayed)
 
     @reads
-    async def peek(self, limit: int) -> list[Leased]:
-        rows = await self.storage.list(_PREFIX, limit=limit)
-        return [unpack_row(row).leased(key) for key, row in rows.items()]
+    async def peek(self, limit: int) -> bytes:
+        """The first `limit` messages, as packed `Parcels`."""
+        return pack({key: parcel.tried() for key, parcel in (await self._read(limit)).items()})
 
     @reads
     async def status(self) -> dict[str, Any]:
-        first = next(iter(await self.storage.list(_PREFIX, limit=1)), None)
+        first = await self._first_key(_PREFIX)
         waiting_ms = 0 if first is None else max(0, self._now_ms() - _ready_ms(first))
         return {
             "messages": self.count,
-            "in_hands": len(self._in_hands),
+            "in_hands": len(self._front.in_hands),
             "paused": self.paused,
             "oldest_s": waiting_ms / 1000,
             "observer": self._observer,
         }
 
-    # -- pushing -------------------------------------------------------------------------------------------------------------------
+    # -- waking --------------------------------------------------------------------------------------------------------------------
 
     @on_alarm(_ALARM)
     async def _look(self, alarm: AlarmInfo) -> None:
         self._alarm_ms = None
+        self._front.rewind()
         await self._expire()
-        await self._watch()
+        await self._watch_next()
         self._begin()
 
-    async def _watch(self) -> None:
+    async def _watch_next(self) -> None:
         """Have an alarm set for the time when somebody should look again, as long as there are messages."""
-        if self._alarm_ms is not None and self._alarm_ms <= self._now_ms() + WATCH_MS:
+        for start in (_PREFIX, _key(self._now_ms() + 1, 0)):
+            key = await self._first_key(start)
+            if key is not None:
+                await self._watch(_ready_ms(key))
+
+    async def _watch(self, ready_ms: int) -> None:
+        """Have an alarm set for the time when somebody should look after what is ready then."""
+        now_ms = self._now_ms()
+        if not self._is_pushed or self.paused:
+            due_ms = ready_ms + self._retention_ms
+        else:
+            due_ms = ready_ms if ready_ms > now_ms else now_ms + WATCH_MS
+        if self._alarm_ms is not None and self._alarm_ms <= due_ms:
             return
-        first = next(iter(await self.storage.list(_PREFIX, limit=1)), None)
-        if first is None:
-            return
-        pushes = self._is_pushed and not self.paused
-        due_ms = max(_ready_ms(first), self._now_ms() + WATCH_MS) if pushes else _ready_ms(first) + self._retention_ms
         alarm = await self.alarms.get(_ALARM)
         if alarm is None or alarm.dead or alarm.due_ms > due_ms:
             await self.alarms.set(_ALARM, due_ms)
             self._alarm_ms = due_ms
+        else:
+            self._alarm_ms = alarm.due_ms
+
+    # -- pushing -------------------------------------------------------------------------------------------------------------------
 
     @property
     def _observer(self) -> str | None:
@@ -178,131 +188,172 @@ class QueueShard(Actor):
         """Have work going that takes messages to the observer."""
         self._arrived.set()
         if self._is_pushed and not self.paused and self._pumps == 0:
-            self._pumps += 1
-            self.ctx.spawn(self._pump())
+            self._add_pump()
+
+    def _add_pump(self) -> None:
+        self._pumps += 1
+        self.ctx.spawn(self._pump())
 
     async def _pump(self) -> None:
         """Take batches to the observer until none is ready; with more ready than one batch, more work begins beside this."""
+        batch: dict[str, Parcel] = {}
+        retries: Retries = {}
+        is_working = True
         try:
-            while batch := await self._take():
-                try:
-                    verdicts = await self._hand_over(batch)
-                    async with self.ctx.turn():
-                        await self._settle(verdicts, counted=False)
-                finally:
-                    self._in_hands.difference_update(message.key for message in batch)
+            while is_working:
+                self._arrived.clear()
+                async with self.ctx.turn():
+                    if batch:
+                        await self._settle(_numbers_of(batch), retries, counted=False)
+                        self._front.let_go(batch)
+                    batch = await self._take()
+                    wait_s = self._waiting_s()
+                    if not batch and (wait_s == 0 or self._pumps > 1):  # one is enough to wait for more
+                        is_working = False
+                        self._pumps -= 1  # in the turn: what arrives after it begins anew
+                if batch:
+                    retries = await self._hand_over(batch)
+                elif is_working:
+                    await _wait(self._arrived, wait_s)
         finally:
-            self._pumps -= 1
+            if batch:
+                self._front.let_go(batch)
+                self._front.rewind()
+            if is_working:
+                self._pumps -= 1
 
-    async def _take(self) -> list[Leased]:
+    async def _take(self) -> dict[str, Parcel]:
         """The next batch: as many as it may hold, or fewer once the first has waited for long enough."""
-        size, timeout_ms = self.settings.max_batch_size, round(self.settings.max_batch_timeout_s * 1000)
-        while True:
-            self._arrived.clear()
-            async with self.ctx.turn():
-                if self.paused:
-                    return []
-                ready = await self._ready(2 * size)
-                batch = list(ready.items())[:size]
-                is_due = bool(batch) and (len(batch) == size or _ready_ms(batch[0][0]) + timeout_ms <= self._now_ms())
-                if is_due:
-                    for key, _ in batch:
-                        self._in_hands.add(key)
-                        del self._ahead[key]
-                    if len(ready) > size and self._pumps < self.settings.max_concurrency:
-                        self._pumps += 1
-                        self.ctx.spawn(self._pump())
-                    return [row.leased(key) for key, row in batch]
-                if not batch or self._pumps > 1:  # one is enough to wait for more
-                    await self._watch()
-                    return []
-                wait_s = (_ready_ms(batch[0][0]) + timeout_ms - self._now_ms()) / 1000
-            await _wait(self._arrived, wait_s)
+        front, size = self._front, self.settings.max_batch_size
+        if self.paused:
+            return {}
+        await self._read_ahead(size + 1)  # one more tells that there is another batch
+        if front.messages < size and self._waiting_s() > 0:
+            return {}
+        batch = front.take(size)
+        if front.messages and self._pumps < self.settings.max_concurrency:
+            self._add_pump()
+        return batch
 
-    async def _hand_over(self, batch: list[Leased]) -> list[Verdict]:
-        """What the observer says of each message. If it cannot be reached, none of it counts as an attempt."""
+    def _waiting_s(self) -> float:
+        """For how long the first message may still wait for others, 0 if there is none."""
+        first = self._front.first_key
+        if first is None or self.paused:
+            return 0.0
+        return max(0.0, _ready_ms(first) / 1000 + self.settings.max_batch_timeout_s - self._now_ms() / 1000)
+
+    async def _read_ahead(self, messages: int) -> None:
+        front, end = self._front, _key(self._now_ms() + 1, 0)
+        while front.messages < messages:
+            rows = await self.storage.list(_PREFIX, start_after=front.read_until, end=end, limit=READ_PARCELS)
+            front.add({key: unpack_parcel(row) for key, row in rows.items()})
+            if len(rows) < READ_PARCELS:
+                return
+
+    async def _hand_over(self, batch: Parcels) -> Retries:
+        """What the observer wants to get again. If it cannot be reached, none of it counts as an attempt."""
         assert self.settings.consumer is not None
+        parcels = pack([parcel.tried() for parcel in batch.values()])
         while True:
             try:
-                return unpack_verdicts(await getattr(self.env, binding_name(self.settings.consumer)).deliver(pack(batch)))
+                observer = getattr(self.env, binding_name(self.settings.consumer))
+                return unpack_retries(await observer.deliver(self.id.name, parcels))
             except SteadError as exc:
                 self.env.logger.error("the observer of a queue cannot be reached", queue=self.settings.name, error=str(exc))
                 await sleep(_CONSUMER_GONE_PAUSE_S)
 
     # -- what becomes of messages --------------------------------------------------------------------------------------------------
 
-    async def _settle(self, verdicts: Sequence[Verdict], *, counted: bool) -> None:
-        """Delete what is done, and move what is not. `counted`: the attempt is in the row already."""
-        now_ms = self._now_ms()
-        await self._remove([verdict.key for verdict in verdicts if verdict.is_done])
-        for verdict in verdicts:
-            stored = None if verdict.is_done else await self.storage.get(verdict.key)
-            if stored is None:  # done, or purged meanwhile
-                continue
-            row = unpack_row(stored)
-            if not counted:
-                row = msgspec.structs.replace(row, attempts=row.attempts + 1)
-            if row.attempts > self.settings.max_retries and self.id.name != DEAD_LETTERS:
-                await self._bury(verdict.key, row)
-            else:
-                delay_s = self.settings.retry_delay_s if verdict.delay_s is None else verdict.delay_s
-                await self._move(verdict.key, row, now_ms + round(delay_s * 1000))
-        await self._watch()
+    async def _settle(self, numbers: Mapping[str, Sequence[int]], retries: Retries, *, counted: bool) -> int:
+        """Delete what is done, move what is not, and say how many there were. `counted`: the attempt is in the parcels already."""
+        found = await self._cut(numbers)
+        for parcel in found if retries else ():
+            for delay_s, part in _by_delay(parcel, retries):
+                failed = part if counted else part.tried()
+                if self._is_spent(failed):
+                    await self._bury(failed)
+                else:
+                    later_s = self.settings.retry_delay_s if delay_s is None else delay_s
+                    await self._move(failed, self._now_ms() + round(later_s * 1000))
+        return sum(len(parcel.numbers) for parcel in found)
 
     async def _expire(self) -> None:
         """Let go of what is older than the retention."""
         oldest_ms = self._now_ms() - self._retention_ms
-        for key, stored in (await self.storage.list(_PREFIX, end=_key(oldest_ms + 1, 0), limit=BATCH_MESSAGES_MAX)).items():
-            row = unpack_row(stored)
+        for parcel in await self._cut(_numbers_of(await self._read(BATCH_MESSAGES_MAX, end=_key(oldest_ms + 1, 0)))):
             if self.id.name != DEAD_LETTERS:
-                await self._bury(key, row)
+                await self._bury(parcel)
             else:
-                self.env.logger.warn("a dead letter was too old and is gone", queue=self.settings.name, letter=row.id)
-                await self._remove([key])
+                letters = [message_id(DEAD_LETTERS, number) for number in parcel.numbers]
+                self.env.logger.warn("dead letters were too old and are gone", queue=self.settings.name, letters=letters)
 
-    async def _bury(self, key: str, row: Row) -> None:
+    def _is_spent(self, parcel: Parcel) -> bool:
+        return parcel.attempts > self.settings.max_retries and self.id.name != DEAD_LETTERS
+
+    async def _bury(self, parcel: Parcel) -> None:
         if self.settings.dead_letter_queue is None:
-            await self._own_queue.bury([Outgoing(row.body, row.content_type, attempts=row.attempts)])
+            await self._own_queue.bury([Outgoing(parcel.bodies, parcel.content_type, attempts=parcel.attempts)])
         else:
             letters = getattr(self.env, binding_name(self.settings.dead_letter_queue))
-            await letters.take_over([Outgoing(row.body, row.content_type)])
-        await self._remove([key])
+            await letters.take_over([Outgoing(parcel.bodies, parcel.content_type)])
 
     @property
     def _own_queue(self) -> Any:
         return getattr(self.env, binding_name(self.settings.name))
 
-    async def _remove(self, keys: Sequence[str]) -> None:
-        self.count -= await self.storage.delete_many(keys)
-        for key in keys:
-            self._ahead.pop(key, None)
+    # -- parcels -------------------------------------------------------------------------------------------------------------------
 
-    async def _move(self, key: str, row: Row, ready_ms: int) -> str:
-        """Store a message to be ready at another time; returns its new key."""
-        moved = _key(ready_ms, int(key.rpartition(":")[2]))
-        await self.storage.delete(key)
-        await self.storage.put(moved, pack(row))
-        self._ahead.pop(key, None)
-        return moved
+    async def _read(self, limit: int, *, end: str | None = None) -> dict[str, Parcel]:
+        """The first `limit` messages by their keys."""
+        found: dict[str, Parcel] = {}
+        missing, start_after = limit, _PREFIX
+        while missing > 0:
+            rows = await self.storage.list(_PREFIX, start_after=start_after, end=end, limit=READ_PARCELS)
+            for key, row in rows.items():
+                found[key] = unpack_parcel(row)
+                missing -= len(found[key].numbers)
+                start_after = key
+            if len(rows) < READ_PARCELS:
+                break
+        return first_of(found, limit)
 
-    async def _ready(self, limit: int) -> dict[str, Row]:
-        """Messages that may be handed out now, the longest ready first."""
-        if len(self._ahead) < limit:
-            await self._read_ahead(limit)
-        return dict(itertools.islice(self._ahead.items(), limit))
+    async def _first_key(self, start: str) -> str | None:
+        return next(iter(await self.storage.list(_PREFIX, start=start, limit=1)), None)
 
-    async def _read_ahead(self, count: int) -> None:
-        """Read on from where the last reading ended: what is in hands lies before that.
+    async def _put(self, parcel: Parcel, key: str) -> None:
+        await self.storage.put(key, pack(parcel))
+        self.count += len(parcel.numbers)
+        if key < self._front.read_until:  # the clock was set back
+            self._front.rewind()
+        await self._watch(_ready_ms(key))
 
-        At the end begin anew, for what was let go, or put there by a clock that was set back.
-        """
-        end = _key(self._now_ms() + 1, 0)
-        rows = await self.storage.list(_PREFIX, start_after=self._read_until, end=end, limit=count)
-        if len(rows) < count:
-            self._ahead.clear()
-            rows = await self.storage.list(_PREFIX, end=end, limit=count + len(self._in_hands))
-        self._ahead.update({key: unpack_row(row) for key, row in rows.items() if key not in self._in_hands})
-        self._read_until = next(reversed(rows), _PREFIX)
+    async def _move(self, parcel: Parcel, ready_ms: int) -> str:
+        """Store what was cut, to be ready at another time; returns its new key."""
+        key = _key(ready_ms, self._numbers(1)[0])
+        await self._put(parcel, key)
+        return key
+
+    async def _cut(self, numbers: Mapping[str, Sequence[int]]) -> list[Parcel]:
+        """Remove messages from where they are stored; returns those that still were there."""
+        found, emptied = [], []
+        for key, row in (await self.storage.get_many(list(numbers))).items():
+            parcel, rest = unpack_parcel(row).divide(numbers[key])
+            if parcel is not None:
+                found.append(parcel)
+            if rest is None:
+                emptied.append(key)
+            else:
+                await self.storage.put(key, pack(rest))
+        if emptied:
+            await self.storage.delete_many(emptied)
+        self.count -= sum(len(parcel.numbers) for parcel in found)
+        return found
+
+    def _numbers(self, count: int) -> list[int]:
+        """The next numbers, of messages or of a key."""
+        first = self.last_number + 1
+        self.last_number += count
+        return list(range(first, first + count))
 
     @property
     def _retention_ms(self) -> int:
@@ -323,6 +374,19 @@ def _key(ready_ms: int, number: int) -> str:
 
 def _ready_ms(key: str) -> int:
     return int(key[len(_PREFIX) : len(_PREFIX) + _TIME_DIGITS])
+
+
+def _numbers_of(parcels: Parcels) -> dict[str, list[int]]:
+    return {key: parcel.numbers for key, parcel in parcels.items()}
+
+
+def _by_delay(parcel: Parcel, retries: Retries) -> list[tuple[float | None, Parcel]]:
+    """Those of the messages that are to be tried again, together where the delay is the same."""
+    groups: dict[float | None, list[int]] = {}
+    for number in parcel.numbers:
+        if number in retries:
+            groups.setdefault(retries[number], []).append(number)
+    return [(delay_s, part) for delay_s, numbers in groups.items() if (part := parcel.divide(numbers)[0]) is not None]
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
 from stead import codec
 from stead.api import Env, Namespace
 from stead.bindings.queue.actor import DEAD_LETTERS
-from stead.bindings.queue.message import BATCH_MESSAGES_MAX, ContentType, Leased, Outgoing, Pulled, Verdict, outgoing, pack
+from stead.bindings.queue.message import BATCH_MESSAGES_MAX, Leased, Pulled, leased, outgoing
+from stead.bindings.queue.parcel import ContentType, Outgoing, pack, unpack_parcels
 from stead.errors import Invalid
 
 
@@ -24,6 +25,26 @@ class QueueStatus(msgspec.Struct, frozen=True):
     paused: bool
     oldest_s: float
     observer: str | None = None
+
+
+class Held(Protocol):
+    """What names a message in the hands of a consumer."""
+
+    @property
+    def shard(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+
+
+class _Lease(NamedTuple):
+    shard: str
+    key: str
+    number: int
+
+
+_Numbers = dict[str, list[int]]  # of messages, by the key of their parcel
 
 
 class Queue:
@@ -39,44 +60,44 @@ class Queue:
 
     async def send(self, body: Any, delay_s: float = 0.0, content_type: ContentType = "json") -> None:
         """Send a message, to be delivered in `delay_s` seconds (12 hours at most) or as soon as possible."""
-        await self._enqueue([outgoing(body, content_type, delay_s)])
+        await self._enqueue([outgoing([body], content_type, delay_s)])
 
     async def send_batch(self, bodies: Iterable[Any], delay_s: float = 0.0, content_type: ContentType = "json") -> None:
         """Send up to 1,000 messages together: all of them or none."""
-        messages = [outgoing(body, content_type, delay_s) for body in bodies]
-        if len(messages) > BATCH_MESSAGES_MAX:
-            raise Invalid(f"at most {BATCH_MESSAGES_MAX:,} messages at a time, got {len(messages):,}")
-        if messages:
-            await self._enqueue(messages)
+        batch = list(bodies)
+        if len(batch) > BATCH_MESSAGES_MAX:
+            raise Invalid(f"at most {BATCH_MESSAGES_MAX:,} messages at a time, got {len(batch):,}")
+        if batch:
+            await self._enqueue([outgoing(batch, content_type, delay_s)])
 
     # -- pulling -------------------------------------------------------------------------------------------------------------------
 
     async def lease(self, limit: int = 10, lease_s: float = 30.0) -> list[Leased]:
         """Up to `limit` messages, which nobody else gets for `lease_s` seconds. Their `value()` is the body."""
-        leased: list[Leased] = []
+        found: list[Leased] = []
         first = next(self._next)
         for shard in range(self._shards):
             name = str((first + shard) % self._shards)
-            leased += await self._namespace.get(name).lease(limit - len(leased), lease_s)
-            if len(leased) == limit:
+            found += _leased(name, await self._namespace.get(name).lease(limit - len(found), lease_s))
+            if len(found) == limit:
                 break
-        return leased
+        return found
 
     async def ack(self, messages: Sequence[Leased]) -> int:
         """These are done. Returns how many of the leases still held."""
-        return await self._settle([(message, Verdict(message.key, True)) for message in messages])
+        return await self._settle(messages, ())
 
     async def retry(self, messages: Sequence[Leased], delay_s: float | None = None) -> int:
         """These are to be handed out again. Returns how many of the leases still held."""
-        return await self._settle([(message, Verdict(message.key, False, delay_s)) for message in messages])
+        return await self._settle((), messages, delay_s)
 
-    async def _settle(self, verdicts: Sequence[tuple[Leased, Verdict]]) -> int:
-        held = 0
-        shards = {message.shard for message, _ in verdicts}
-        for shard in sorted(shards):
-            own = [verdict for message, verdict in verdicts if message.shard == shard]
-            held += await self._namespace.get(shard).settle_leased(own)
-        return held
+    async def _settle(self, done: Iterable[Held], again: Iterable[Held], delay_s: float | None = None) -> int:
+        verdicts: dict[str, tuple[_Numbers, _Numbers]] = {}
+        for verdict, messages in enumerate((done, again)):
+            for message in messages:
+                numbers = verdicts.setdefault(message.shard, ({}, {}))[verdict]
+                numbers.setdefault(message.key, []).append(message.number)
+        return sum([await self._namespace.get(shard).settle_leased(*verdicts[shard], delay_s) for shard in sorted(verdicts)])
 
     # -- operating -----------------------------------------------------------------------------------------------------------------
 
@@ -96,7 +117,7 @@ class Queue:
         """Up to `limit` messages, which stay where they are."""
         found: list[Leased] = []
         for shard in [self._namespace.get(DEAD_LETTERS)] if dead else self._all():
-            found += await shard.peek(limit)
+            found += _leased(shard.name, await shard.peek(limit))
         return sorted(found, key=lambda message: message.key)[:limit]
 
     async def pause(self) -> None:
@@ -124,15 +145,16 @@ class Queue:
 
     async def settle(self, ack: Sequence[str] = (), retry: Sequence[str] = (), delay_s: float | None = None) -> int:
         """Settle what was pulled, by its `lease`. Returns how many of the leases still held."""
-        done = [(lease, True, None) for lease in codec.convert(ack, Sequence[str])]  # type: ignore[type-abstract]
-        again = [(lease, False, delay_s) for lease in codec.convert(retry, Sequence[str])]  # type: ignore[type-abstract]
-        verdicts: dict[str, list[Verdict]] = {}
-        for lease, is_done, later_s in done + again:
-            shard, _, key = lease.partition("/")
-            if not key or shard not in map(str, range(self._shards)):
-                raise Invalid(f"{lease[:80]!r} is no lease of this queue")
-            verdicts.setdefault(shard, []).append(Verdict(key, is_done, later_s))
-        return sum([await self._namespace.get(shard).settle_leased(own) for shard, own in verdicts.items()])
+        done = [self._held(lease) for lease in codec.convert(ack, Sequence[str])]  # type: ignore[type-abstract]
+        again = [self._held(lease) for lease in codec.convert(retry, Sequence[str])]  # type: ignore[type-abstract]
+        return await self._settle(done, again, delay_s)
+
+    def _held(self, lease: str) -> Held:
+        shard, _, rest = lease.partition("-")
+        number, _, key = rest.partition("/")
+        if not key or not number.isdecimal() or shard not in map(str, range(self._shards)):
+            raise Invalid(f"{lease[:80]!r} is no lease of this queue")
+        return _Lease(shard, key, int(number))
 
     async def look(self, limit: int = 10, dead: bool = False) -> list[Pulled]:
         """`peek`, as JSON; what it shows as `lease` settles nothing."""
@@ -142,7 +164,7 @@ class Queue:
 
     async def take_over(self, messages: Sequence[Outgoing]) -> None:
         """Add messages that were another queue's, or dead."""
-        await self._enqueue(list(messages))
+        await self._enqueue(messages)
 
     async def bury(self, messages: Sequence[Outgoing]) -> None:
         """Add messages to the dead letters."""
@@ -151,6 +173,10 @@ class Queue:
     def _all(self) -> list[Any]:
         return [self._namespace.get(str(shard)) for shard in range(self._shards)]
 
-    async def _enqueue(self, messages: list[Outgoing]) -> None:
+    async def _enqueue(self, messages: Sequence[Outgoing]) -> None:
         shard = self._namespace.get(str(next(self._next) % self._shards))
         await shard.signal("enqueue", pack(messages))
+
+
+def _leased(shard: str, parcels: bytes) -> list[Leased]:
+    return [message for key, parcel in unpack_parcels(parcels).items() for message in leased(shard, key, parcel)]
