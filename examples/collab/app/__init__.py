@@ -8,9 +8,9 @@ from .api import Api
 from .auth import Auth, UserSession
 from .chat import ChatRoom
 from .documents import Document
-from .emails import EmailSender, Outbox
+from .emails import EmailSender
 from .files import DocumentProcessor
-from .notifications import Inbox, Notifications
+from .notifications import Notifications
 
 __all__ = [
     "Api",
@@ -19,8 +19,6 @@ __all__ = [
     "Document",
     "DocumentProcessor",
     "EmailSender",
-    "Inbox",
     "Notifications",
-    "Outbox",
     "UserSession",
 ]

@@ -10,9 +10,8 @@ from stead import HTTPException, Request, Response, Service, SteadError, route
 from .auth import Auth, Session
 from .chat import ChatRoom
 from .documents import Document
-from .emails import Outbox
-from .files import FOLDER
-from .notifications import Inbox, Notifications
+from .emails import sent_mails
+from .notifications import OF_ONE, Notifications, room_of
 
 USER = re.compile(r"\w[\w.@-]{0,63}")  # it names actors and stands in what others read
 
@@ -52,7 +51,7 @@ class Api(Service):
     async def upload_document(self, request: Request, name: str) -> dict[str, Any]:
         """Keep the body as the document's file. It is streamed into the bucket, whatever its size."""
         session = await self._session(request)
-        stored = await self.env.DOCUMENTS.put(FOLDER + name, request.stream(), custom_metadata={"author": session["user"]})
+        stored = await self.env.DOCUMENTS.put(name, request.stream(), custom_metadata={"author": session["user"]})
         return {"size": stored.size, "etag": stored.etag}
 
     @route("GET", "/documents/{name}/versions")
@@ -70,7 +69,7 @@ class Api(Service):
         session = await self._session(request)
         match await request.json():
             case {"text": str(text)} if text:
-                return {"id": await self.env.actor(ChatRoom).get(room).post(session["user"], text)}
+                return {"id": await self._room(room).post(session["user"], text)}
         raise HTTPException(400, 'send {"text": "…"}')
 
     @route("GET", "/rooms/{room}/messages")
@@ -79,7 +78,13 @@ class Api(Service):
         after = request.query_params.get("after", "0")
         if not (after.isascii() and after.isdigit() and len(after) <= 16):
             raise HTTPException(400, "after is the number of the last message you have seen")
-        return {"messages": await self.env.actor(ChatRoom).get(room).messages(int(after))}
+        return {"messages": await self._room(room).messages(int(after))}
+
+    @route("GET", "/rooms/{room}/live")
+    async def hear_room(self, request: Request, room: str) -> Response:
+        """A socket on which the kept messages come, then each new one."""
+        await self._session(request)
+        return await self._room(room).connect(request)
 
     @route("GET", "/notifications")
     async def notifications(self, request: Request) -> dict[str, Any]:
@@ -90,12 +95,12 @@ class Api(Service):
     async def hear_notifications(self, request: Request) -> Response:
         """A socket on which the unread notifications come, then each new one."""
         session = await self._session(request)
-        return await self.env.actor(Inbox).get(session["user"]).connect(request)
+        return await room_of(self.env.actor(ChatRoom), session["user"]).connect(request)
 
     @route("GET", "/outbox")
     async def outbox(self, request: Request) -> dict[str, Any]:
         await self._session(request)
-        return {"mails": await self.env.actor(Outbox).get("all").show()}
+        return {"mails": await sent_mails(self.env)}
 
     @route("DELETE", "/notifications")
     async def clear_notifications(self, request: Request) -> Response:
@@ -113,6 +118,12 @@ class Api(Service):
         except SteadError as error:
             self.env.logger.warn("not everybody heard of a new version", document=name, version=version, error=str(error))
         return {"version": version}
+
+    def _room(self, name: str) -> ChatRoom:
+        """The room of this name, which anybody who has a session may enter."""
+        if name.startswith(OF_ONE):
+            raise HTTPException(404, f"no room's name begins with {OF_ONE}")
+        return self.env.actor(ChatRoom).get(name)
 
     async def _session(self, request: Request) -> Session:
         return await self.env.service(Auth).session(_token(request))

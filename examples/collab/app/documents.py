@@ -10,7 +10,7 @@ NOW_MS = "CAST(unixepoch('subsec') * 1000 AS INTEGER)"  # the platform's clock, 
 
 
 class Document(Actor):
-    """One document, its versions numbered from 1, and how many words its file has (None: it has none)."""
+    """One document, its versions numbered from 1, and how many words the file that came last has (None: none came)."""
 
     words: int | None = durable(None)
 

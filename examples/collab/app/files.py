@@ -7,14 +7,12 @@ from stead.bindings import ObjectBody
 
 from .documents import Document
 
-FOLDER = "uploads/"
-
 
 class DocumentProcessor(Observer):
-    """Hears of every file that comes or goes, at least once each."""
+    """Hears of every file that comes, at least once each."""
 
     async def process(self, message: Message) -> None:
         key = message.body["object"]["key"]
         found = await self.env.DOCUMENTS.get(key)  # which is the latest, whatever the event was about
         words = len((await found.bytes()).decode(errors="replace").split()) if isinstance(found, ObjectBody) else None
-        await self.env.actor(Document).get(key.removeprefix(FOLDER)).set_words(words)
+        await self.env.actor(Document).get(key).set_words(words)

@@ -1,44 +1,29 @@
-"""What happened while you were away, and what happens now."""
+"""What happened while you were away, and what happens now: a room for each user, in which only the platform speaks."""
 
 from __future__ import annotations
 
-from stead import Actor, Request, Service, Socket, durable, reads
+from stead import Namespace, Service
 
-UNREAD_MAX = 100  # for one user; beyond it the oldest go
+from .chat import ChatRoom
+
+AUTHOR = "platform"
+OF_ONE = "@"  # begins the names of these rooms; no user's name begins with it
 
 
-class Inbox(Actor):
-    """The unread notifications of one user, whose open sockets hear of each new one."""
-
-    unread: list[str] = durable(factory=list)
-
-    async def on_connect(self, socket: Socket, request: Request) -> None:
-        for text in self.unread:
-            socket.send(text)
-
-    async def add(self, text: str) -> None:
-        self.unread.append(text)
-        self.broadcast(text)
-        del self.unread[:-UNREAD_MAX]
-
-    @reads
-    async def show(self) -> list[str]:
-        return self.unread
-
-    async def clear(self) -> None:
-        self.unread.clear()
+def room_of(rooms: Namespace[ChatRoom], user: str) -> ChatRoom:
+    return rooms.get(OF_ONE + user)
 
 
 class Notifications(Service):
-    """Tells users things. Private: only other units can call it."""
+    """Tells users things, on their sockets and by mail. Private: only other units can call it."""
 
     async def notify(self, users: list[str], text: str) -> None:
         for user in users:
-            await self.env.actor(Inbox).get(user).add(text)
+            await room_of(self.env.actor(ChatRoom), user).post(AUTHOR, text)
         await self.env.EMAIL_JOBS.send_batch({"to": user, "text": text} for user in users)
 
     async def unread(self, user: str) -> list[str]:
-        return await self.env.actor(Inbox).get(user).show()
+        return [message["text"] for message in await room_of(self.env.actor(ChatRoom), user).messages()]
 
     async def mark_read(self, user: str) -> None:
-        await self.env.actor(Inbox).get(user).clear()
+        await room_of(self.env.actor(ChatRoom), user).clear()

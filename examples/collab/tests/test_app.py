@@ -56,12 +56,12 @@ async def test_notifications_are_pushed(app: TestApp, client: httpx.AsyncClient)
     await save(client, ann, "one", 0)
     await save(client, bob, "two", 1)
     async with app.connect("/notifications/live", headers=ann) as socket:
-        assert await socket.receive() == "bob saved version 2 of plan"
+        assert (await socket.receive_json())["text"] == "bob saved version 2 of plan"
         await save(client, bob, "three", 2)
-        assert await socket.receive() == "bob saved version 3 of plan"
+        assert await socket.receive_json() == {"id": 2, "author": "platform", "text": "bob saved version 3 of plan"}
     await app.crash()
     async with app.connect("/notifications/live", headers=ann) as socket:
-        assert [await socket.receive() for _ in range(2)] == [f"bob saved version {number} of plan" for number in (2, 3)]
+        assert [(await socket.receive_json())["id"] for _ in range(2)] == [1, 2]
     with pytest.raises(HandshakeRefused):
         async with app.connect("/notifications/live"):
             pass
@@ -150,18 +150,39 @@ async def test_a_room_keeps_its_last_messages(app: TestApp, client: httpx.AsyncC
     assert (await client.get("/rooms/lobby/messages", headers=ann, params={"after": "x"})).status_code == 400
 
 
+async def test_who_listens_to_a_room_hears_it(app: TestApp, client: httpx.AsyncClient) -> None:
+    """What was said before, then what is said; without a session there is nothing to hear."""
+    ann = await login(client, "ann")
+    await client.post("/rooms/lobby/messages", headers=ann, json={"text": "one"})
+    async with app.connect("/rooms/lobby/live", headers=ann) as socket:
+        assert await socket.receive_json() == {"id": 1, "author": "ann", "text": "one"}
+        await client.post("/rooms/lobby/messages", headers=ann, json={"text": "two"})
+        assert (await socket.receive_json())["text"] == "two"
+    with pytest.raises(HandshakeRefused):
+        async with app.connect("/rooms/lobby/live"):
+            pass
+
+
+@pytest.mark.parametrize("room", ["@ann", "%40ann"])
+async def test_notifications_are_no_room_for_others(app: TestApp, client: httpx.AsyncClient, room: str) -> None:
+    """Nobody reads them, writes to them or listens to them by the room's name."""
+    bob = await login(client, "bob")
+    assert (await client.get(f"/rooms/{room}/messages", headers=bob)).status_code == 404
+    assert (await client.post(f"/rooms/{room}/messages", headers=bob, json={"text": "spam"})).status_code == 404
+    with pytest.raises(HandshakeRefused):
+        async with app.connect(f"/rooms/{room}/live", headers=bob):
+            pass
+
+
 async def test_the_words_of_a_file_are_counted(app: TestApp, client: httpx.AsyncClient) -> None:
-    """Once it has arrived, whoever put it into the bucket; a file that goes has none."""
+    """Once it has arrived, whoever put it into the bucket."""
     ann = await login(client, "ann")
     assert (await client.post("/documents/plan/upload", headers=ann, content=b"one two three")).json()["size"] == 13
     await sleep(10)
     assert (await client.get("/documents/plan", headers=ann)).json() == {"versions": 0, "words": 3}
     await save(client, ann, "text", 0)
-    await app.env.DOCUMENTS.put("uploads/plan", "four\nfive")
+    await app.env.DOCUMENTS.put("plan", "four\nfive")
     await app.crash()
     await sleep(30)
     found = (await client.get("/documents/plan", headers=ann)).json()
     assert (found["words"], found["versions"], found["text"]) == (2, 1, "text")
-    await app.env.DOCUMENTS.delete("uploads/plan")
-    await sleep(10)
-    assert (await client.get("/documents/plan", headers=ann)).json()["words"] is None

@@ -8,11 +8,12 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
+import pytest
 from aiosmtpd.smtp import SMTP
 
 from stead.clock import SystemClock, sleep
 from stead.ids import Chance
-from stead.node import Node, Operating, Settings, load_application
+from stead.node import Node, Settings, load_application
 from stead.storage.memory import MemoryEngine, MemoryStore
 
 LIMIT_S = 60.0
@@ -33,23 +34,22 @@ class Mailbox:
         return "250 taken"
 
 
-def test_a_job_becomes_a_mail(tmp_path: Path) -> None:
+def test_a_job_becomes_a_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its text and an id; one that the server would not take is tried again, and the outbox shows it once it is sent."""
 
     async def work() -> None:
         mailbox = Mailbox()
         server = await asyncio.get_running_loop().create_server(lambda: SMTP(mailbox), "127.0.0.1", 0)
-        url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        operating = Operating(environ={"SMTP_URL": url})
+        monkeypatch.setenv("SMTP_URL", f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         application = load_application(Path(__file__).parents[1])
-        node = Node(application, MemoryEngine(MemoryStore()), Settings(data=tmp_path), SystemClock(), Chance(), operating)
+        node = Node(application, MemoryEngine(MemoryStore()), Settings(data=tmp_path), SystemClock(), Chance())
         await node.start()
         try:
             await node.env.EMAIL_JOBS.send({"to": "ann", "text": "bob saved version 2 of plan"})
             mail = await mailbox.mails.get()
             assert (mail["To"], mail["Message-ID"]) == ("ann@example.com", "<0-1@example.com>")
             assert mail.get_payload() == "bob saved version 2 of plan\r\n" and mailbox.refused == 1
-            while not await node.env.OUTBOX.get("all").show():
+            while not (await node.env.mem.list("mail:")).keys:
                 await sleep(0.01)
         finally:
             await node.close()
