@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.link import Link
     from stead.testing.loop import Refused, SeededLoop, Stuck, VirtualClock, current_clock, run
+    from stead.testing.network import MemoryNetwork
     from stead.testing.peer import Peer
     from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.sabotage_bindings import BINDING_SABOTAGES
@@ -34,6 +35,7 @@ __all__ = [
     "HandshakeRefused",
     "HeldCommits",
     "Link",
+    "MemoryNetwork",
     "Peer",
     "Refused",
     "SeededLoop",
@@ -61,6 +63,7 @@ _PLACES = {
     "HandshakeRefused": "stead.client",
     "HeldCommits": "stead.testing.faults",
     "Link": "stead.testing.link",
+    "MemoryNetwork": "stead.testing.network",
     "Peer": "stead.testing.peer",
     "Refused": "stead.testing.loop",
     "SeededLoop": "stead.testing.loop",

@@ -1,0 +1,25 @@
+"""Many nodes as one: who there is, and what they say to each other. See DESIGN.md."""
+
+from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
+from stead.cluster.keys import KEY_VARIABLE, TlsFiles, check_exposure, read_key
+from stead.cluster.network import Listening, Network, Receiver, Wire
+from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.websocket import WebSocketNetwork
+
+__all__ = [
+    "KEY_VARIABLE",
+    "PAYLOAD_BYTES_MAX",
+    "WINDOW_BYTES",
+    "Conversation",
+    "Listener",
+    "Listening",
+    "Network",
+    "Peers",
+    "Receiver",
+    "TlsFiles",
+    "Unreachable",
+    "WebSocketNetwork",
+    "Wire",
+    "check_exposure",
+    "read_key",
+]
