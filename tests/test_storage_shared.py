@@ -104,13 +104,20 @@ class AsksTheClock(SharedMemoryEngine):
 class KeepsItsIncarnation(SharedMemoryEngine):
     """Joins anew as who it was."""
 
-    async def join(self, info: NodeInfo, lease_s: float) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         before = self._owner
-        await super().join(info, lease_s)
+        await super().join(info, lease_s, takes_name=takes_name)
         if before:
             row = self.store.nodes.pop(self._owner)
             self._owner = before
             self.store.enrol(msgspec.structs.replace(row, incarnation=before))
+
+
+class AlwaysTakesNames(SharedMemoryEngine):
+    """Ends whoever lives under its name, whatever it was asked."""
+
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+        await super().join(info, lease_s)
 
 
 class ReleasesAnybodys(SharedMemoryEngine):
@@ -164,6 +171,7 @@ BROKEN: tuple[type[SharedMemoryEngine], ...] = (
     ForgetsOwners,
     AsksTheClock,
     KeepsItsIncarnation,
+    AlwaysTakesNames,
     ReleasesAnybodys,
     FiresEverything,
     FiresOwnedOnly,

@@ -7,8 +7,10 @@ goes forward and measures how long something took or may take. Under the test ki
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
 from stead.errors import Invalid
@@ -22,18 +24,25 @@ class Clock(Protocol):
         ...
 
     def elapsed_s(self) -> float:
-        """Seconds since some fixed moment; it never goes back."""
+        """Seconds since some fixed moment; it never goes back, and goes on while the process is stopped."""
         ...
 
 
+# A lease has to run out while a laptop or a virtual machine sleeps, and `monotonic` stands still then on Linux.
+if sys.platform == "linux":
+    _elapsed_s = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+else:
+    _elapsed_s = time.monotonic  # noqa: TID251 - the one reader
+
+
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock. Where the system can, `elapsed_s` counts the time in which the machine was suspended, too."""
 
     def now_ms(self) -> int:
         return time.time_ns() // 1_000_000  # noqa: TID251 - the one reader
 
     def elapsed_s(self) -> float:
-        return time.monotonic()  # noqa: TID251 - the one reader
+        return _elapsed_s()
 
 
 async def sleep(duration_s: float) -> None:

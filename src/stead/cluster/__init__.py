@@ -2,6 +2,7 @@
 
 from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
 from stead.cluster.keys import KEY_VARIABLE, TlsFiles, check_exposure, read_key
+from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.websocket import WebSocketNetwork
@@ -11,13 +12,16 @@ __all__ = [
     "PAYLOAD_BYTES_MAX",
     "WINDOW_BYTES",
     "Conversation",
+    "Lease",
     "Listener",
     "Listening",
+    "Membership",
     "Network",
     "Peers",
     "Receiver",
     "TlsFiles",
     "Unreachable",
+    "Watcher",
     "WebSocketNetwork",
     "Wire",
     "check_exposure",

@@ -30,7 +30,7 @@ from stead.storage.contract import Engine
 class NodeInfo(msgspec.Struct, frozen=True):
     """What a node says of itself when it joins."""
 
-    name: str  # unique among live nodes: who joins under it ends the lease of the one before
+    name: str  # unique among live nodes: who starts under it ends the lease of the one before
     address: str  # of its channel, "host:port"
     url: str = ""  # of its public HTTP
     region: str = ""
@@ -51,6 +51,10 @@ class LeaseLost(Exception):
     """This incarnation is over: whatever it owned may be another's. The node joins anew; no user ever sees it."""
 
 
+class NameTaken(Exception):
+    """A live node has the name: another process was started in this one's place."""
+
+
 class SharedEngine(Engine, Protocol):
     """An engine under several nodes; each opens its own. Every method raises `EngineFailed` when the medium fails."""
 
@@ -59,10 +63,11 @@ class SharedEngine(Engine, Protocol):
         """A positive number below 2**62 from `join` on; 0 before it and after `leave`, when `claim` raises `LeaseLost`."""
         ...
 
-    async def join(self, info: NodeInfo, lease_s: float) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         """Become a node under a new incarnation, with a lease from now.
 
-        A live one of the same name is over, and all it owned free.
+        A live one of the same name is over, and all it owned free: that is how a process that starts replaces one that hangs. Where
+        not `takes_name`, which is for the one that wakes again, it raises `NameTaken` and nothing has changed.
         """
         ...
 

@@ -14,7 +14,7 @@ from stead.clock import Clock
 from stead.ids import ActorId, Chance
 from stead.logic.placement import rank_of, slice_of
 from stead.storage.contract import OwnedElsewhere
-from stead.storage.membership import LeaseLost, Member, NodeInfo
+from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
 from stead.storage.memory import NOBODYS, MemoryEngine, MemoryStore
 
 INCARNATIONS = 1 << 62  # so many that two nodes never draw the same, and they fit a signed integer of 64 bits
@@ -68,9 +68,11 @@ class SharedMemoryEngine(MemoryEngine):
     def incarnation(self) -> int:
         return self._owner
 
-    async def join(self, info: NodeInfo, lease_s: float) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         self._check_open()
         live = self.store.live()
+        if not takes_name and any(row.info.name == info.name and row.incarnation != self._owner for row in live):
+            raise NameTaken(f"another process runs as node {info.name}")
         for row in list(self.store.nodes.values()):
             if row not in live or row.info.name == info.name:
                 self.store.strike(row.incarnation)

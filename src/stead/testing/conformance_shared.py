@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from stead.clock import sleep
 from stead.ids import ActorId, named_id
 from stead.storage.contract import AlarmRow, Commit, OwnedElsewhere
-from stead.storage.membership import LeaseLost, NodeInfo, SharedEngine
+from stead.storage.membership import LeaseLost, NameTaken, NodeInfo, SharedEngine
 from stead.testing.conformance import Turns, claimed, everything
 
 MODEL_EXAMPLES = 40  # each opens engines; a few seconds on a server
@@ -178,6 +178,21 @@ class _Members(_Openable):
         with pytest.raises(LeaseLost):
             await b.renew()
         assert await names(c) == await names(a)
+
+    @_over(2)
+    async def test_who_wakes_takes_no_name(self, a: SharedEngine, b: SharedEngine) -> None:
+        """A node that would join without taking a name cannot while another lives under it; its own earlier life is no obstacle."""
+        for _ in range(2):
+            with pytest.raises(NameTaken):
+                await a.join(node(1), self.lease_s, takes_name=False)
+            assert sorted(await names(b)) == ["node-0", "node-1"]
+        before = a.incarnation
+        await a.join(node(0), self.lease_s, takes_name=False)
+        assert a.incarnation != before
+        assert sorted(await names(b)) == ["node-0", "node-1"]
+        await self.pass_lease(a)
+        await a.join(node(1), self.lease_s, takes_name=False)
+        assert "node-1" in await names(a)
 
     @_over(2)
     async def test_draining(self, a: SharedEngine, b: SharedEngine) -> None:

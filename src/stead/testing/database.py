@@ -95,9 +95,9 @@ class DatabaseEngine(FaultEngine):
         """Let everything through again, what still waits too."""
         self._is_cut = False
 
-    async def join(self, info: NodeInfo, lease_s: float) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         await self._reach()
-        await self._shared.join(info, lease_s)
+        await self._shared.join(info, lease_s, takes_name=takes_name)
         await self._reach()
 
     async def renew(self) -> list[Member]:
