@@ -64,10 +64,17 @@ class Book(Actor):
             raise ValueError
 
 
-def queue(observer: type[Observer] | None = Sorter, shards: int = 1, **settings: Any) -> Binding:
-    consumer = None if observer is None else "sorter.observer"
-    services = {} if observer is None else {"sorter.observer": observer_service(observer, "jobs")}
-    said = QueueSettings(name="jobs", consumer=consumer, **{"max_batch_timeout_s": 0.0, **settings})
+class Once(Observer):
+    """Does each message once, as the documentation says."""
+
+    async def process(self, message: Message) -> None:
+        await self.env.BOOK.get("b").with_idempotency_key(message.id).note("", message.body, message.attempts)
+
+
+def queue(observer: type[Observer] | None = Sorter, shards: int = 1, name: str = "jobs", **settings: Any) -> Binding:
+    consumer = None if observer is None else f"{name}.observer"
+    services = {} if observer is None else {f"{name}.observer": observer_service(observer, name)}
+    said = QueueSettings(name=name, consumer=consumer, **{"max_batch_timeout_s": 0.0, **settings})
     return Binding(queue_class(said), partial(Queue, shards=shards), services)
 
 
@@ -92,6 +99,17 @@ async def test_what_is_sent_is_processed_and_gone() -> None:
         assert await bodies(app) == [{"a": [1]}, "text", b"\xff", {"set": {1, 2}}, *range(30)]
         status = await jobs.status()
         assert (status.messages, status.in_hands, status.dead_letters) == (0, 0, 0)
+
+
+async def test_no_two_messages_have_the_same_id() -> None:
+    """Not those of two shards or two queues: a key made of it keeps repeats away, and nothing else."""
+    queues = {name: queue(Once, shards=2, name=name) for name in ("jobs", "mails")}
+    async with TestApp.of(actors={"book": Book}, bindings=queues) as app:
+        for number in range(4):
+            await app.env.JOBS.send(number)
+            await app.env.MAILS.send(number + 4)
+        await sleep(5)
+        assert sorted(await bodies(app)) == list(range(8))
 
 
 async def test_failures_are_tried_again_and_then_kept() -> None:

@@ -47,7 +47,7 @@ def test_a_job_becomes_a_mail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         try:
             await node.env.EMAIL_JOBS.send({"to": "ann", "text": "bob saved version 2 of plan"})
             mail = await mailbox.mails.get()
-            assert (mail["To"], mail["Message-ID"]) == ("ann@example.com", "<0-1@example.com>")
+            assert (mail["To"], mail["Message-ID"]) == ("ann@example.com", "<email-jobs/0-1@example.com>")
             assert mail.get_payload() == "bob saved version 2 of plan\r\n" and mailbox.refused == 1
             while not (await node.env.mem.list("mail:")).keys:
                 await sleep(0.01)

@@ -14,7 +14,10 @@ class Message(Protocol):
     """One message of a queue or one event of a bucket. Returning acknowledges it, raising retries it; the first call wins."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """The same at each attempt, and that of no other message of the application: good as an idempotency key."""
+        ...
+
     @property
     def timestamp(self) -> datetime: ...
     @property

@@ -16,15 +16,15 @@ class ObservedMessage:
     is_done: bool | None = None
     delay_s: float | None = None
 
-    def __init__(self, shard: str, parcel: Parcel, number: int, body: Any) -> None:
-        self._shard = shard
+    def __init__(self, actor: str, parcel: Parcel, number: int, body: Any) -> None:
+        self._actor = actor
         self._parcel = parcel
         self.number = number
         self.body = body
 
     @property
     def id(self) -> str:
-        return message_id(self._shard, self.number)
+        return message_id(self._actor, self.number)
 
     @property
     def timestamp(self) -> datetime:

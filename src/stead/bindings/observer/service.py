@@ -39,7 +39,7 @@ class _ObserverService(Service):
         self._observer = self.observer_class()
         self._observer.env = self.env
 
-    async def deliver(self, shard: str, batch: bytes) -> bytes:
+    async def deliver(self, actor: str, batch: bytes) -> bytes:
         """Which messages of a packed list of `Parcel` are to be tried again, as packed `Retries`: all others are done."""
         observed: list[ObservedMessage] = []
         retries: dict[int, float | None] = {}
@@ -47,9 +47,9 @@ class _ObserverService(Service):
             try:
                 values = decode_bodies(parcel.bodies, parcel.content_type)
             except UNREADABLE:
-                parcel, values = self._readable(shard, parcel, retries)
+                parcel, values = self._readable(actor, parcel, retries)
             observed += [
-                ObservedMessage(shard, parcel, number, value) for number, value in zip(parcel.numbers, values, strict=True)
+                ObservedMessage(actor, parcel, number, value) for number, value in zip(parcel.numbers, values, strict=True)
             ]
         try:
             async with asyncio.timeout(BATCH_S_MAX):
@@ -79,14 +79,14 @@ class _ObserverService(Service):
             self._report(batch.messages, _described(exc))
             batch.retry_all()
 
-    def _readable(self, shard: str, parcel: Parcel, retries: dict[int, float | None]) -> tuple[Parcel, list[Any]]:
+    def _readable(self, actor: str, parcel: Parcel, retries: dict[int, float | None]) -> tuple[Parcel, list[Any]]:
         """What can be read of a parcel; the rest is to be tried again, which ends among the dead letters."""
         values = {}
         for number, body in zip(parcel.numbers, parcel.bodies, strict=True):
             try:
                 values[number] = decode_body(body, parcel.content_type)
             except UNREADABLE as exc:
-                identity = message_id(shard, number)
+                identity = message_id(actor, number)
                 self.env.logger.error("a message cannot be read", source=self.source, id=identity, error=_described(exc))
                 retries[number] = None
         return msgspec.structs.replace(parcel, numbers=list(values)), list(values.values())

@@ -257,7 +257,7 @@ class QueueShard(Actor):
         while True:
             try:
                 observer = getattr(self.env, binding_name(self.settings.consumer))
-                return unpack_retries(await observer.deliver(self.id.name, parcels))
+                return unpack_retries(await observer.deliver(self.id.text, parcels))
             except SteadError as exc:
                 self.env.logger.error("the observer of a queue cannot be reached", queue=self.settings.name, error=str(exc))
                 await sleep(_CONSUMER_GONE_PAUSE_S)
@@ -284,7 +284,7 @@ class QueueShard(Actor):
             if self.id.name != DEAD_LETTERS:
                 await self._bury(parcel)
             else:
-                letters = [message_id(DEAD_LETTERS, number) for number in parcel.numbers]
+                letters = [message_id(self.id.text, number) for number in parcel.numbers]
                 self.env.logger.warn("dead letters were too old and are gone", queue=self.settings.name, letters=letters)
 
     def _is_spent(self, parcel: Parcel) -> bool:

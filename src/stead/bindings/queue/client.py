@@ -77,8 +77,8 @@ class Queue:
         found: list[Leased] = []
         first = next(self._next)
         for shard in range(self._shards):
-            name = str((first + shard) % self._shards)
-            found += _leased(name, await self._namespace.get(name).lease(limit - len(found), lease_s))
+            actor = self._namespace.get(str((first + shard) % self._shards))
+            found += _leased(actor, await actor.lease(limit - len(found), lease_s))
             if len(found) == limit:
                 break
         return found
@@ -117,7 +117,7 @@ class Queue:
         """Up to `limit` messages, which stay where they are."""
         found: list[Leased] = []
         for shard in [self._namespace.get(DEAD_LETTERS)] if dead else self._all():
-            found += _leased(shard.name, await shard.peek(limit))
+            found += _leased(shard, await shard.peek(limit))
         return sorted(found, key=lambda message: message.key)[:limit]
 
     async def pause(self) -> None:
@@ -178,5 +178,5 @@ class Queue:
         await shard.signal("enqueue", pack(messages))
 
 
-def _leased(shard: str, parcels: bytes) -> list[Leased]:
-    return [message for key, parcel in unpack_parcels(parcels).items() for message in leased(shard, key, parcel)]
+def _leased(shard: Any, parcels: bytes) -> list[Leased]:
+    return [message for key, parcel in unpack_parcels(parcels).items() for message in leased(shard.id.text, key, parcel)]

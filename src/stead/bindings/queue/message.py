@@ -49,15 +49,15 @@ class Leased(msgspec.Struct, frozen=True, array_like=True):
     @property
     def shard(self) -> str:
         """The actor that has it."""
-        return self.id.partition("-")[0]
+        return self.id.rpartition("/")[2].partition("-")[0]
 
     @property
     def number(self) -> int:
-        return int(self.id.partition("-")[2])
+        return int(self.id.rpartition("-")[2])
 
     def pulled(self) -> Pulled:
         sent = datetime.fromtimestamp(self.sent_ms / 1000, UTC)
-        return Pulled(f"{self.id}/{self.key}", self.id, sent, self.attempts, self.content_type, self.value())
+        return Pulled(f"{self.shard}-{self.number}/{self.key}", self.id, sent, self.attempts, self.content_type, self.value())
 
 
 class Pulled(msgspec.Struct, frozen=True):
@@ -71,16 +71,17 @@ class Pulled(msgspec.Struct, frozen=True):
     body: Any
 
 
-def leased(shard: str, key: str, parcel: Parcel) -> list[Leased]:
+def leased(actor: str, key: str, parcel: Parcel) -> list[Leased]:
     """The messages of a parcel one by one."""
     return [
-        Leased(key, message_id(shard, number), parcel.sent_ms, parcel.attempts, parcel.content_type, body)
+        Leased(key, message_id(actor, number), parcel.sent_ms, parcel.attempts, parcel.content_type, body)
         for number, body in zip(parcel.numbers, parcel.bodies, strict=True)
     ]
 
 
-def message_id(shard: str, number: int) -> str:
-    return f"{shard}-{number}"
+def message_id(actor: str, number: int) -> str:
+    """No other message of the application has it: observers make keys of it."""
+    return f"{actor}-{number}"
 
 
 def outgoing(bodies: Iterable[Any], content_type: ContentType, delay_s: float) -> Outgoing:
