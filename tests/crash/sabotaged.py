@@ -1,8 +1,10 @@
-"""`stead` with a planted bug: `python sabotaged.py BUG serve DIR …`. The kill loop must find each; the product knows none of them.
+"""`stead` with a planted bug: `python sabotaged.py BUG serve DIR …`. The product knows none of them.
 
 early   a turn is answered before its commit reaches the disk
 torn    a batch is written row by row instead of in one transaction
 twice   every now and then an event is delivered a second time, as a careless retry would
+
+The others are those of P8 in `stead.testing`: what is wrong in memory there is wrong in a process, too.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from stead.runtime.turn import Reply, Turn
 from stead.storage.contract import Commit
 from stead.storage.sqlite import SqliteEngine
 from stead.storage.sqlite.writer import PUT_ENTRIES, Change
+from stead.testing import BINDING_SABOTAGES, SABOTAGES, sabotaged
 
 LATE_S = 0.05  # how long after its answer a commit of `early` is written
 ROW_PAUSE_S = 0.002  # between the rows of `torn`: the kill comes between two of them
@@ -71,8 +74,15 @@ def plant_twice() -> None:
     Dispatcher.forward = forward_again  # type: ignore[method-assign]
 
 
-BUGS = {"early": plant_early, "torn": plant_torn, "twice": plant_twice}
+PLANTERS = {"early": plant_early, "torn": plant_torn, "twice": plant_twice}
+PLANTS = {name: plant for name, plant in (SABOTAGES | BINDING_SABOTAGES).items() if plant.promise == "P8"}
+BUGS = (*PLANTERS, *PLANTS)
 
 if __name__ == "__main__":
-    BUGS[sys.argv.pop(1)]()
-    main()
+    bug = sys.argv.pop(1)
+    if bug in PLANTERS:
+        PLANTERS[bug]()
+        main()
+    else:
+        with sabotaged(PLANTS[bug]):
+            main()

@@ -473,6 +473,17 @@ def results_never_forgotten(right: Any) -> Any:
     return forget
 
 
+@_plant("P8", Outbox, "send")
+def signals_settled_when_sent(right: Any) -> Any:
+    """A signal leaves the outbox when it goes into its target's mailbox, not when the target has written."""
+
+    def send(self: Outbox, number: int, signal: Any) -> None:
+        right(self, number, signal)
+        self.arrived(number)
+
+    return send
+
+
 @_plant("P8", Receipts, "_once_by_key")
 def results_not_kept(right: Any) -> Any:
     """A repeat with the same idempotency key runs again."""

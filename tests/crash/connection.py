@@ -1,0 +1,66 @@
+"""Clients of the server that will be killed, and waiting that ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from stead.clock import sleep
+
+ANSWER_S_MAX = 60.0  # a turn is cut off after 30 s, so whatever became of a request is answered by then
+POLL_S = 0.05
+
+
+class NeverCame(Exception):
+    """Something did not happen in many times the time that it takes; the message names it."""
+
+
+@asynccontextmanager
+async def in_time(what: str, limit_s: float) -> AsyncIterator[None]:
+    """Raises `NeverCame` when the block takes longer."""
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError as exc:
+        raise NeverCame(f"{what} did not come in {limit_s:g} s") from exc
+
+
+async def patiently(look: Callable[[], Awaitable[list[str]]], limit_s: float) -> list[str]:
+    """Look until nothing is wrong, and say what still is when the time is over."""
+    deadline_s = asyncio.get_running_loop().time() + limit_s
+    while (faults := await look()) and asyncio.get_running_loop().time() < deadline_s:
+        await sleep(POLL_S)
+    return faults
+
+
+class ServerGone(Exception):
+    """The connection ended before the answer did."""
+
+
+class Connection:
+    """One client's HTTP/1.1 connection: one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
+        """The status and the JSON of the answer. Raises `ServerGone`: the request may have happened then."""
+        content = b"" if body is None else json.dumps(body).encode()
+        key_line = f"idempotency-key: {key}\r\n" if key else ""
+        head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n{key_line}\r\n"
+        try:
+            async with in_time(f"the answer to {method} {path}", ANSWER_S_MAX):
+                self._writer.write(head.encode() + content)
+                answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+                size_bytes = int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0])
+                received = await self._reader.readexactly(size_bytes)
+        except (OSError, EOFError) as exc:
+            raise ServerGone from exc
+        return int(answer[9:12]), json.loads(received)
+
+    def close(self) -> None:
+        self._writer.close()
