@@ -68,7 +68,9 @@ class Storage(Protocol):
         ...
 
     def transaction(self) -> AbstractAsyncContextManager[None]:
-        """A part of the turn that rolls back alone when it raises. No calls to other units inside."""
+        """A part of the turn that rolls back alone when it raises. No calls to other units inside; no other task of the turn may
+        use storage meanwhile.
+        """
         ...
 
     async def set_alarm(self, when: When) -> None:

@@ -38,7 +38,7 @@ from stead.runtime.mailbox import Mailbox
 from stead.runtime.room import Room, Rooms
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, AlarmFailed, Delivery, Reply, Turn
+from stead.runtime.turn import CURRENT, TRANSACTION, AlarmFailed, Delivery, Reply, Turn
 from stead.storage.contract import Commit, Engine
 
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
@@ -252,6 +252,7 @@ class Activation:
         self.running[turn.number] = turn
         turn.delivery.begin(turn)
         CURRENT.set(turn)
+        TRANSACTION.set(None)
         self._deadline.watch(turn)
         try:
             value = await work

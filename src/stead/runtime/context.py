@@ -15,7 +15,7 @@ from stead.runtime.room import AutoReply, Room, Rooms
 from stead.runtime.sockets import as_message
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, Delivery, Entry, Turn, acting
+from stead.runtime.turn import CURRENT, TRANSACTION, Delivery, Entry, Turn, acting
 
 SPAWNED_MAX = 1000  # tasks of one actor: each keeps it in memory
 AUTO_REPLY_CHARS_MAX = 2048
@@ -75,6 +75,7 @@ class Context:
             if not entered.done():
                 await reply  # refused: raises
             CURRENT.set(entered.result())
+            TRANSACTION.set(None)
             yield
         except BaseException:
             left.cancel()

@@ -174,9 +174,9 @@ class ActorState:
 
     def _collect(self, turn: Turn) -> list[bytes]:
         """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""
-        turn.check("a commit")
         if len(turn.layers) > 1:
             raise Invalid("a storage.transaction() is still open; leave its block before the turn ends")
+        turn.check("a commit")
         layer = turn.layers[0]
         if self.attributes is not None:
             self.attributes.collect(layer)
@@ -261,28 +261,39 @@ class ActorState:
             raise Invalid(f"{what} outside a turn of {self.actor}; enter one with `async with self.ctx.turn():`")
         return turn
 
-    def begin(self, turn: Turn) -> None:
+    def begin(self, turn: Turn) -> Layer:
         """Open a transaction inside the turn."""
         if self.attributes is not None:
             self.attributes.collect(turn.layer)
-        turn.layers.append(Layer())
+        layer = Layer()
+        turn.layers.append(layer)
         self.sql.begin_inner(turn)
         if turn.effects is not None:
             turn.effects.begin()
+        return layer
 
-    async def end(self, turn: Turn, *, keep: bool) -> None:
-        """Close the innermost transaction: keep what it wrote as the turn's, or forget it."""
-        attributes = self.attributes
-        if keep and attributes is not None:
-            attributes.collect(turn.layer)
+    def keep(self, turn: Turn) -> None:
+        """Close the innermost transaction, which is the running code's: what it wrote is the turn's."""
+        turn.check("leaving a storage.transaction()")
+        if self.attributes is not None:
+            self.attributes.collect(turn.layer)
+        layer = self._close(turn, keep=True)
+        turn.layer.merge(layer)
+
+    async def undo(self, turn: Turn, transaction: Layer) -> None:
+        """Forget what a transaction wrote, and those that are still open inside it."""
+        stored = await self.stored_attributes(turn.layers[: turn.layers.index(transaction)])
+        while transaction in turn.layers:
+            self._close(turn, keep=False)
+        if self.attributes is not None and not turn.over:
+            self.attributes.reload(stored)
+
+    def _close(self, turn: Turn, *, keep: bool) -> Layer:
         layer = turn.layers.pop()
         self.sql.end_inner(turn, keep=keep)
         if turn.effects is not None:
             turn.effects.end(keep=keep)
-        if keep:
-            turn.layer.merge(layer)
-        elif attributes is not None:
-            attributes.reload(await self.stored_attributes(turn.layers))
+        return layer
 
     async def erase(self, turn: Turn, what: str) -> None:
         """Erase what is the user's. What the actor owes others stays: its signals on their way, and its receipts."""

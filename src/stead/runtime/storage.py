@@ -10,9 +10,9 @@ from stead import codec
 from stead.clock import When
 from stead.errors import Invalid
 from stead.runtime.alarms import ActorAlarms
-from stead.runtime.turn import Turn
+from stead.runtime.turn import TRANSACTION, Turn
 from stead.storage.contract import KEY_BYTES_MAX
-from stead.storage.entries import USER, Entries, range_end
+from stead.storage.entries import USER, Entries, Layer, range_end
 
 DEFAULT_ALARM = ""
 
@@ -29,8 +29,9 @@ class Host(Protocol):
     async def readable(self, what: str) -> Turn: ...
     async def erase(self, turn: Turn, what: str) -> None: ...
     async def sync(self, turn: Turn) -> None: ...
-    def begin(self, turn: Turn) -> None: ...
-    async def end(self, turn: Turn, *, keep: bool) -> None: ...
+    def begin(self, turn: Turn) -> Layer: ...
+    def keep(self, turn: Turn) -> None: ...
+    async def undo(self, turn: Turn, transaction: Layer) -> None: ...
 
 
 class ActorStorage:
@@ -114,16 +115,18 @@ class ActorStorage:
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:
         turn = await self._host.writable("storage.transaction()")
-        self._host.begin(turn)
-        depth = len(turn.layers)
+        outer, transaction = TRANSACTION.get(), self._host.begin(turn)
+        TRANSACTION.set(transaction)
         try:
             yield
             if not turn.over:
-                await self._host.end(turn, keep=True)
+                self._host.keep(turn)
         except BaseException:
-            if not turn.over and len(turn.layers) == depth:
-                await self._host.end(turn, keep=False)
+            if transaction in turn.layers:
+                await self._host.undo(turn, transaction)
             raise
+        finally:
+            TRANSACTION.set(outer)
 
     async def set_alarm(self, when: When) -> None:
         await self._host.alarms.set(DEFAULT_ALARM, when)

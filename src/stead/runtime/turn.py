@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 CURRENT: ContextVar[Turn | None] = ContextVar("stead_turn", default=None)
 """The turn on whose behalf the running code acts; None outside turns."""
+TRANSACTION: ContextVar[Layer | None] = ContextVar("stead_transaction", default=None)
+"""The innermost `transaction()` of that turn which the running code is in, as the layer of its writes."""
+
+_BESIDE = "while another task has a storage.transaction() open, with which it would mix; await that task first"
+_OUTLIVED = "in a task that was started inside a storage.transaction() which has ended; await the task inside"
 
 
 class Entry:
@@ -188,7 +193,7 @@ class Turn:
         reply.add_done_callback(lambda _: calls.discard(delivery))
 
     def check(self, what: str, *, writes: bool = False) -> None:
-        """Raise unless the turn may still do `what`."""
+        """Raise unless the turn may still do `what`, here: another task of it may have a transaction open."""
         if self.over:
             if self.broken is not None:
                 raise self.broken
@@ -197,6 +202,9 @@ class Turn:
             )
         if writes and self.reads:
             raise Invalid(f"{what} writes, and a method marked @reads may not; remove @reads")
+        innermost = self.layers[-1] if len(self.layers) > 1 else None
+        if TRANSACTION.get() is not innermost:
+            raise Invalid(f"{what} {_OUTLIVED if innermost is None else _BESIDE}")
 
     def check_may_leave(self) -> None:
         """Raise unless a call to another unit may go out now."""
