@@ -264,9 +264,11 @@ def test_draining_is_heard_of() -> None:
             assert await a.engine.set_draining("b", True)
             await sleep(LEASE_S / 3)
             assert b.membership.is_draining
+            assert not b.membership.may_claim
+            assert a.membership.may_claim
             assert not a.membership.is_draining
             assert [candidate.is_draining for candidate in a.membership.candidates] == [
-                member.info.name == "b" for member in a.membership.members
+                member.info.name == "b" for member in a.membership.members()
             ]
 
     run(scenario)

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stead.logic.placement import SLACK, SLICES, Candidate, Wish, home, moves, rank_of, slice_of
+from stead.logic.placement import SLACK, SLICES, Candidate, Wish, moves, rank_of, rendezvous, slice_of
 
 ACTORS = [f"cart/{number}" for number in range(2000)]
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=8, unique=True)
@@ -19,7 +19,7 @@ def nodes(*names: str) -> list[Candidate]:
 
 
 def homes(candidates: list[Candidate]) -> dict[str, str]:
-    return {actor: found.name for actor in ACTORS if (found := home(actor, candidates)) is not None}
+    return {actor: found.name for actor in ACTORS if (found := rendezvous(actor, candidates)) is not None}
 
 
 @given(names=NAMES, data=st.data())
@@ -28,7 +28,7 @@ def test_everybody_computes_the_same_home(names: list[str], data: st.DataObject)
     candidates = nodes(*names)
     others = [msgspec.structs.replace(c, incarnation=100 - c.incarnation) for c in data.draw(st.permutations(candidates))]
     for actor in ACTORS[:20]:
-        a, b = home(actor, candidates), home(actor, others)
+        a, b = rendezvous(actor, candidates), rendezvous(actor, others)
         assert a is not None
         assert b is not None
         assert a.name == b.name
@@ -36,7 +36,7 @@ def test_everybody_computes_the_same_home(names: list[str], data: st.DataObject)
 
 def test_no_node_no_home() -> None:
     """Where nobody is there is no home."""
-    assert home("cart/a", []) is None
+    assert rendezvous("cart/a", []) is None
 
 
 @given(names=NAMES)
@@ -68,12 +68,12 @@ def test_wishes() -> None:
     eu, us = Candidate(1, "eu", "eu", {"disk": "fast"}), Candidate(2, "us", "us")
     drained = Candidate(3, "eu2", "eu", is_draining=True)
     for actor in ACTORS[:50]:
-        assert home(actor, [eu, us, drained], Wish("eu")) is eu
-        assert home(actor, [eu, us, drained], Wish("us")) is us
-        assert home(actor, [eu, us, drained], Wish(labels={"disk": "fast"})) is eu
-        assert home(actor, [us, drained], Wish("eu")) is us
-        assert home(actor, [us, drained], Wish("asia", {"disk": "slow"})) is us
-        assert home(actor, [drained]) is drained
+        assert rendezvous(actor, [eu, us, drained], Wish("eu")) is eu
+        assert rendezvous(actor, [eu, us, drained], Wish("us")) is us
+        assert rendezvous(actor, [eu, us, drained], Wish(labels={"disk": "fast"})) is eu
+        assert rendezvous(actor, [us, drained], Wish("eu")) is us
+        assert rendezvous(actor, [us, drained], Wish("asia", {"disk": "slow"})) is us
+        assert rendezvous(actor, [drained]) is drained
 
 
 def test_slices_are_shared_out() -> None:

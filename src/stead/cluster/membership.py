@@ -81,33 +81,42 @@ class Membership:
     def __init__(self, engine: SharedEngine, info: NodeInfo, clock: Clock, lease_s: float = LEASE_S) -> None:
         self._engine = engine
         self._clock = clock
-        self._lease_s = lease_s
         self._tasks = Tasks()
         self._end_timer: asyncio.TimerHandle | None = None
         self._is_failing = False
         self._told: set[tuple[str, str]] = set()  # nodes whose application was found to be another
         self.info = info
+        self.lease_s = lease_s
         self.lease = Lease(clock, lease_s)
         self.incarnation = 0  # 0: this node is none of the cluster now
-        self.members: Sequence[Member] = ()  # as last heard, by incarnation
+        self._members: Sequence[Member] = ()
         self.watchers: list[Watcher] = []
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether this node may take actors in now: its lease was renewed lately, and it does not drain."""
+        return self.lease.is_firm and not self.is_draining
 
     @property
     def candidates(self) -> list[Candidate]:
         """The members as placement sees them."""
         return [
             Candidate(member.incarnation, member.info.name, member.info.region, member.info.labels, member.is_draining)
-            for member in self.members
+            for member in self._members
         ]
 
     @property
     def is_draining(self) -> bool:
         """Whether this node is to hand its actors over and take no more."""
-        return any(member.is_draining for member in self.members if member.incarnation == self.incarnation)
+        return any(member.is_draining for member in self._members if member.incarnation == self.incarnation)
+
+    def members(self) -> Sequence[Member]:
+        """Who is alive, as last heard, by incarnation. A node that lost its lease remembers the others."""
+        return self._members
 
     def member(self, incarnation: int) -> Member | None:
         """The live node of that incarnation, as last heard."""
-        return next((member for member in self.members if member.incarnation == incarnation), None)
+        return next((member for member in self._members if member.incarnation == incarnation), None)
 
     async def start(self) -> None:
         """Join, learn who is there, and keep the lease from here on. A live node of the same name is over.
@@ -127,7 +136,7 @@ class Membership:
         try:
             await self._engine.leave()
         except EngineFailed as exc:
-            log.warning("the node could not leave; its lease ends by itself in %g s: %s", self._lease_s, exc)
+            log.warning("the node could not leave; its lease ends by itself in %g s: %s", self.lease_s, exc)
 
     async def abandon(self) -> None:
         """Stop without a word, as a crash would."""
@@ -141,7 +150,7 @@ class Membership:
     async def _beat(self) -> None:
         """Renew again and again. Whoever wakes here late, however late, looks at the lease first."""
         while True:
-            await sleep(self._lease_s * (RETRY_SHARE if self._is_failing else RENEW_SHARE))
+            await sleep(self.lease_s * (RETRY_SHARE if self._is_failing else RENEW_SHARE))
             try:
                 if self.incarnation and self.lease.is_held:
                     await self._renew()
@@ -156,11 +165,11 @@ class Membership:
 
     async def _join(self, takes_name: bool) -> None:
         asked_s = self._clock.elapsed_s()
-        await self._engine.join(self.info, self._lease_s, takes_name=takes_name)
+        await self._engine.join(self.info, self.lease_s, takes_name=takes_name)
         self.incarnation = self._engine.incarnation
         self._trust(asked_s)
         await self._renew()
-        log.info("node %s is one of %d, as %d", self.info.name, len(self.members), self.incarnation)
+        log.info("node %s is one of %d, as %d", self.info.name, len(self._members), self.incarnation)
 
     async def _renew(self) -> None:
         asked_s, incarnation = self._clock.elapsed_s(), self.incarnation
@@ -206,14 +215,14 @@ class Membership:
     # -- who there is --------------------------------------------------------------------------------------------------------------
 
     def _see(self, members: Sequence[Member]) -> None:
-        before, self.members = self.members, members
+        before, self._members = self._members, members
         if _facts(members) != _facts(before):
             self._compare_applications()
             for watcher in self.watchers:
                 watcher.members_changed(members)
 
     def _compare_applications(self) -> None:
-        for member in self.members:
+        for member in self._members:
             key = (member.info.name, member.info.application)
             if member.info.application != self.info.application and key not in self._told:
                 self._told.add(key)

@@ -50,7 +50,7 @@ class Wish(msgspec.Struct, frozen=True):
 ANYWHERE = Wish()
 
 
-def home(actor_text: str, candidates: Iterable[Candidate], wish: Wish = ANYWHERE) -> Candidate | None:
+def rendezvous(actor_text: str, candidates: Iterable[Candidate], wish: Wish = ANYWHERE) -> Candidate | None:
     """The node where an actor should be: of those that meet the wish, if any, and do not drain, if any. None: there is no node."""
     eligible = list(candidates)
     for is_right in (lambda candidate: not candidate.is_draining, wish.is_met):
@@ -81,7 +81,9 @@ def moves(
     if all(candidate.incarnation != own for candidate in candidates) or not staying:
         return []
     if all(candidate.incarnation != own for candidate in staying):
-        return [(actor, target.incarnation) for actor in hot_first[:moves_max] if (target := home(actor, staying)) is not None]
+        return [
+            (actor, target.incarnation) for actor in hot_first[:moves_max] if (target := rendezvous(actor, staying)) is not None
+        ]
     fair = _fair_shares(staying, owned)
     excess = {node: owned.get(node, 0) - share for node, share in fair.items()}
     if excess[own] <= fair[own] * SLACK:
@@ -92,7 +94,7 @@ def moves(
     for actor in hot_first:
         if len(chosen) >= min(moves_max, excess[own]):
             break
-        target = home(actor, staying)
+        target = rendezvous(actor, staying)
         if target is not None and room.get(target.incarnation, 0) > 0:
             room[target.incarnation] -= 1
             chosen.append((actor, target.incarnation))
