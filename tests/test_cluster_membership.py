@@ -75,7 +75,7 @@ def test_nodes_find_each_other() -> None:
     async def scenario(seed: int) -> None:
         async with nodes(Database(current_clock()), *NAMES, seed=seed) as (a, b, c):
             for one in (a, b, c):
-                assert sorted(member.info.name for member in one.membership.members) == [*NAMES]
+                assert sorted(member.info.name for member in one.membership.members()) == [*NAMES]
                 assert one.membership.member(a.membership.incarnation) is not None
             await sleep(20 * LEASE_S)
             assert all(one.lease_holds and one.membership.lease.is_firm and not one.watch.lost_s for one in (a, b, c))
