@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 from stead import clock
 from stead.errors import Invalid, SteadError
 from stead.testing import loop as loop_module
-from stead.testing.loop import Refused, SeededLoop, Stuck, current_clock, run
+from stead.testing.loop import Process, Refused, SeededLoop, Stuck, current_clock, run
 
 SEEDS = range(1, 201)
 DAY_S = 86400
@@ -478,3 +479,68 @@ def test_the_virtual_clock_is_found_on_its_own_loop_only() -> None:
 
     with asyncio.Runner() as runner, pytest.raises(Invalid, match="SeededLoop"):
         runner.run(main())
+
+
+def test_a_frozen_process_stands_still() -> None:
+    """Nothing of it runs while it is frozen, whatever started it; others and time go on; thawed, it has lost nothing."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SeededLoop)
+        process = Process("a")
+        ticks: list[float] = []
+        others: list[float] = []
+
+        async def tick(into: list[float]) -> None:
+            while True:
+                await clock.sleep(1)
+                into.append(loop.time())
+
+        async def whole() -> None:
+            """A process that starts tasks in a context of their own, timers and callbacks."""
+            loop.call_later(5.5, ticks.append, 5.5)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(tick(ticks), context=contextvars.Context())
+
+        frozen, free = loop.create_task(whole(), context=process.context()), loop.create_task(tick(others))
+        await clock.sleep(3.5)
+        assert ticks == [1, 2, 3]
+        loop.freeze(process)
+        await clock.sleep(5)
+        assert ticks == [1, 2, 3]
+        assert len(others) == 8
+        loop.thaw(process)
+        await clock.sleep(1.5)
+        assert sorted(ticks[3:5]) == [5.5, 8.5]
+        assert ticks[5:] == [9.5]
+        loop.freeze(process)
+        frozen.cancel()
+        await clock.sleep(5)
+        assert not frozen.done()
+        loop.thaw(process)
+        free.cancel()
+        await asyncio.wait([frozen, free])
+
+    for seed in range(20):
+        run(main, seed=seed)
+
+
+def test_what_is_frozen_at_the_end_ends() -> None:
+    """A loop whose processes are frozen still cleans up after itself."""
+    ended = []
+
+    async def waiting() -> None:
+        try:
+            await clock.sleep(DAY_S)
+        finally:
+            ended.append(True)
+
+    async def main() -> None:
+        loop, process = asyncio.get_running_loop(), Process("a")
+        assert isinstance(loop, SeededLoop)
+        process.context().run(loop.create_task, waiting())
+        await clock.sleep(1)
+        loop.freeze(process)
+
+    run(main)
+    assert ended

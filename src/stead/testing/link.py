@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import Context, copy_context
 
 from stead.ids import Chance
 
@@ -23,17 +24,25 @@ _HIGH_BYTES, _LOW_BYTES = 64 * 1024, 16 * 1024  # where asyncio's own transports
 class Link:
     """One connection. `client` and `server` are its transports; each protocol has had its `connection_made` when it hears more."""
 
-    def __init__(self, client: asyncio.BaseProtocol, server: asyncio.BaseProtocol, chance: Chance, client_port: int) -> None:
+    def __init__(
+        self,
+        client: asyncio.BaseProtocol,
+        server: asyncio.BaseProtocol,
+        chance: Chance,
+        client_port: int,
+        server_context: Context | None = None,
+    ) -> None:
         client_address, server_address = ("127.0.0.1", client_port), ("127.0.0.1", 80)
-        self.client = End(client, client_address, server_address)
-        self.server = End(server, server_address, client_address)
+        context = copy_context()
+        self.client = End(client, client_address, server_address, context)
+        self.server = End(server, server_address, client_address, server_context or context)
         self._up = Lane(self.client, self.server, chance)
         self._down = Lane(self.server, self.client, chance)
         self._is_half_open = False
         self.server.join(self._down, self._up)
         self.client.join(self._up, self._down)
         self.client.begin()
-        asyncio.get_running_loop().call_soon(self.server.begin)
+        asyncio.get_running_loop().call_soon(self.server.begin, context=self.server.context)
 
     @property
     def is_open(self) -> bool:
@@ -68,12 +77,15 @@ class Link:
 
 
 class End(asyncio.Transport):
-    """One side's transport."""
+    """One side's transport. Its protocol is called in `context`, that of its process."""
 
-    def __init__(self, protocol: asyncio.BaseProtocol, own_address: tuple[str, int], peer_address: tuple[str, int]) -> None:
+    def __init__(
+        self, protocol: asyncio.BaseProtocol, own_address: tuple[str, int], peer_address: tuple[str, int], context: Context
+    ) -> None:
         super().__init__({"sockname": own_address, "peername": peer_address})
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
+        self.context = context
         self._out: Lane
         self._in: Lane
         self._high_bytes, self._low_bytes = _HIGH_BYTES, _LOW_BYTES
@@ -156,12 +168,12 @@ class End(asyncio.Transport):
         if not self._closing:
             self._closing = True
             if not self._out.unsent:
-                self._loop.call_soon(self._lose, None)
+                self._loop.call_soon(self._lose, None, context=self.context)
 
     def abort(self) -> None:
         self._out.unsent.clear()
         self._closing = True
-        self._loop.call_soon(self._lose, None)
+        self._loop.call_soon(self._lose, None, context=self.context)
 
     # -- what the network tells ----------------------------------------------------------------------------------------------------
 
@@ -182,7 +194,7 @@ class End(asyncio.Transport):
             return
         self._limit()
         if self._closing and not self._out.unsent:
-            self._loop.call_soon(self._lose, None)
+            self._loop.call_soon(self._lose, None, context=self.context)
 
     def reset(self) -> None:
         """The connection is broken; so it is noticed as soon as this side reads or writes."""
@@ -199,7 +211,7 @@ class End(asyncio.Transport):
         if self._broken is not None and (writing or self._out.unsent or self.is_reading()):
             self._closing = True
             self._out.unsent.clear()
-            self._loop.call_soon(self._lose, self._broken)
+            self._loop.call_soon(self._lose, self._broken, context=self.context)
 
     def _limit(self) -> None:
         """Tell the protocol when to stop writing and when to go on."""
@@ -264,9 +276,9 @@ class Lane:
         next_s = self._next_s()
         if self._step is None and next_s is not None and (self._receiver.is_reading() or self._receiver.is_lost):
             if next_s <= self._loop.time():
-                self._step = self._loop.call_soon(self._arrive)
+                self._step = self._loop.call_soon(self._arrive, context=self._receiver.context)
             else:
-                self._step = self._loop.call_at(next_s, self._arrive)
+                self._step = self._loop.call_at(next_s, self._arrive, context=self._receiver.context)
 
     def _arrive(self) -> None:
         self._step = None
@@ -287,7 +299,10 @@ class Lane:
             self._held_bytes -= len(data)
             self._receiver.receive(data)
             self.fill()
-            self._sender.sent()
+            if self._sender.context is self._receiver.context:
+                self._sender.sent()
+            else:
+                self._loop.call_soon(self._sender.sent, context=self._sender.context)
         elif self._end_s is not None and not self._under_way and self._end_s <= self._loop.time():
             self._is_cut = True  # nothing follows the end
             self._receiver.receive_end()

@@ -7,6 +7,10 @@ passes here leans on no queue it does not own. Seed 0 keeps asyncio's own first 
 **Time.** `time()` starts at 0 and stands still while anything is ready. When nothing is, it jumps to the next timer, so a sleep of
 days costs nothing, and timers fire in the order of their moments. Nothing ever waits for real.
 
+**Processes.** What is started in the context of a `Process` belongs to it, and so does all that this starts: tasks, timers,
+callbacks. A process can be frozen, as SIGSTOP freezes a real one: nothing of it runs, time and everybody else go on, and once
+thawed it finds all its timers due. It is one loop still: a freeze comes between two steps, never in the middle of one.
+
 **Ends.** When nothing is ready and no timer is set, no future can ever be resolved: `Stuck` says which task waits where. More than
 CALLBACKS_MAX callbacks are a livelock, and `Stuck` too. Leaving the `with` block cancels the tasks that are left, and raises
 whatever nobody handled: errors in callbacks, errors of tasks that nobody awaited, tasks that refuse to end.
@@ -22,7 +26,7 @@ import heapq
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, TypeVarTuple
@@ -49,6 +53,25 @@ class Stuck(SteadError):
 
 class Refused(SteadError):
     """The seeded loop has no threads, sockets, processes or signals."""
+
+
+class Process:
+    """Something on the loop that can be frozen apart from the rest."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def context(self) -> Context:
+        """A new context; what runs in it belongs to this process."""
+        context = Context()
+        context.run(_PROCESS.set, self)
+        return context
+
+    def __repr__(self) -> str:
+        return f"<Process {self.name}>"
+
+
+_PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 class VirtualClock:
@@ -97,6 +120,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self._tasks_made = 0
         self._tasks: WeakValueDictionary[int, asyncio.Task[Any]] = WeakValueDictionary()  # in the order they were made
         self._unhandled: list[Exception] = []
+        self._frozen: dict[Process, list[asyncio.Handle]] = {}  # and what waits until they are thawed
         self.set_task_factory(_make_task)
 
     def __enter__(self) -> Self:
@@ -114,6 +138,14 @@ class SeededLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Virtual seconds since the loop began."""
         return self._now_s
+
+    def freeze(self, process: Process) -> None:
+        """Run nothing of `process` until it is thawed."""
+        self._frozen.setdefault(process, [])
+
+    def thaw(self, process: Process) -> None:
+        """Let a process go on."""
+        self._ready.extend(self._frozen.pop(process, ()))
 
     async def wait_idle(self) -> None:
         """Until nothing else is ready at this moment. Time does not pass."""
@@ -155,6 +187,9 @@ class SeededLoop(asyncio.BaseEventLoop):
         handle = ready.popleft()
         if handle.cancelled():
             return
+        if self._frozen and (held := self._frozen.get(handle._context.get(_PROCESS))) is not None:  # type: ignore[attr-defined]
+            held.append(handle)
+            return
         self._callbacks_left -= 1
         if self._callbacks_left < 0:
             raise Stuck(f"the callbacks never end (seed {self.seed}); is it a loop without a wait?{_where(self._pending())}")
@@ -180,6 +215,8 @@ class SeededLoop(asyncio.BaseEventLoop):
     def _end(self) -> list[Exception]:
         """Cancel the tasks that are left, close, and return everything that nobody handled."""
         self._callbacks_left = ENDING_CALLBACKS_MAX
+        for process in list(self._frozen):
+            self.thaw(process)
         ending = self.create_task(self._cancel_rest())
         try:
             self.run_until_complete(ending)
@@ -233,6 +270,9 @@ def _make_task(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> as
     assert isinstance(loop, SeededLoop)
     loop._tasks_made += 1
     number = loop._tasks_made
+    context, process = options.get("context"), _PROCESS.get()
+    if context is not None and process is not None and _PROCESS not in context:  # an owner of tasks that has a context of its own
+        context.run(_PROCESS.set, process)
     if options.get("name") is None:
         options["name"] = f"task-{number}"  # asyncio's own names count on over all loops of the process
     task = _NumberedTask(number, coro, loop=loop, **options)

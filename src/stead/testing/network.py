@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
 
 from stead import clock
 from stead.cluster.network import FULL_BYTES, MESSAGE_BYTES_MAX, ROOM_BYTES, Listening, Receiver, Wire
@@ -94,6 +95,7 @@ class Host:
         self.listener: Callable[[Wire], Receiver] | None = None
         self._network = network
         self.address = address
+        self.context = copy_context()  # of who listens: what arrives here runs in it, so that a process can be frozen
 
     async def dial(self, address: str, receiver: Callable[[Wire], Receiver]) -> None:
         """Connect to another host, once no partition is in between. Raises `ConnectionRefusedError` if nobody listens there."""
@@ -104,13 +106,15 @@ class Host:
         if listener is None:
             raise ConnectionRefusedError(f"nobody listens at {address}")
         near, far = MemoryWire(network, self.address, address), MemoryWire(network, address, self.address)
+        far.context = network.host(address).context
         network.join(near, far)
-        far.receiver = listener(far)
+        far.receiver = far.context.copy().run(listener, far)
         near.receiver = receiver(near)
 
     async def listen(self, address: str, receiver: Callable[[Wire], Receiver]) -> Listening:
         """Listen at this host's own address, whichever is given."""
         self.listener = receiver
+        self.context = copy_context()
         return self
 
     async def close(self) -> None:
@@ -127,6 +131,7 @@ class MemoryWire:
         self.own = own
         self.address = address
         self.is_full = False
+        self.context = copy_context()  # of whose end this is
         self._network = network
         self._loop = asyncio.get_running_loop()
         self._peer: MemoryWire
@@ -161,12 +166,13 @@ class MemoryWire:
         """The connection is broken, and this side notices."""
         if self._is_open:
             self._leave()
-            self._loop.call_soon(self.receiver.closed, reason)
+            self._loop.call_soon(self.receiver.closed, reason, context=self.context)
 
     def go_on(self) -> None:
         """See to it that what can arrive does, in a later step."""
         if self._step is None and self._sent and not self._network.is_cut(self.own, self.address):
-            self._step = self._loop.call_at(max(self._sent[0][0], self._loop.time()), self._arrive)
+            at_s = max(self._sent[0][0], self._loop.time())
+            self._step = self._loop.call_at(at_s, self._arrive, context=self._peer.context)
 
     def _leave(self) -> None:
         """Be over on this side, with all that has not arrived."""
@@ -197,6 +203,9 @@ class MemoryWire:
                 peer.receiver.closed(item)
         if self.is_full and self._sent_bytes <= ROOM_BYTES:
             self.is_full = False
-            if self._is_open:
-                self.receiver.room()
+            self._loop.call_soon(self._tell_room, context=self.context)
         self.go_on()
+
+    def _tell_room(self) -> None:
+        if self._is_open:
+            self.receiver.room()
