@@ -1,10 +1,11 @@
 """Many nodes as one: who there is, and what they say to each other. See DESIGN.md."""
 
 from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
-from stead.cluster.keys import KEY_VARIABLE, TlsFiles, check_exposure, read_key
+from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.tls import TlsFiles
 from stead.cluster.websocket import WebSocketNetwork
 
 __all__ = [

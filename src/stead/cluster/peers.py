@@ -24,6 +24,7 @@ from stead.cluster.conversation import Conversation, Listener
 from stead.cluster.greeting import GREETING_S, OTHERWISE, Greeting
 from stead.cluster.handshake import Dialled, Dialler, Refused
 from stead.cluster.network import Listening, Network, Receiver, Wire
+from stead.cluster.refusals import Refusals
 from stead.ids import Chance
 from stead.runtime.tasks import Tasks
 from stead.storage.membership import Member
@@ -32,7 +33,6 @@ GREETINGS_MAX = 64  # wires that were dialled and have not proved themselves; th
 GONE_MAX = 1024  # incarnations that are over, and remembered: none comes back
 STRANGER_LISTS = 2  # that a node which dialled may be missing from
 RETRY_S, RETRY_S_MAX = 0.05, 1.0  # between dials, doubling
-REFUSALS_LOGGED_MAX = 5  # in a beat; strangers must not fill the disk
 _log = logging.getLogger("stead.cluster")
 
 
@@ -86,7 +86,7 @@ class Peers:
         self._dials: dict[Greeting, asyncio.Future[str]] = {}  # that we began; resolved with why they failed, "" if they did not
         self._opened = 0
         self._news = asyncio.Event()  # replaced each time that it is set
-        self._refusals = 0  # in this beat
+        self._refusals = Refusals()
         self._beat_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -178,9 +178,6 @@ class Peers:
 
     def _beat(self) -> None:
         self._beat_timer = self._loop.call_later(BEAT_S, self._beat)
-        if self._refusals > REFUSALS_LOGGED_MAX:
-            _log.warning("refused %d more connections to the channel's port", self._refusals - REFUSALS_LOGGED_MAX)
-        self._refusals = 0
         for peer in list(self._peers.values()):
             if peer.channel is not None:
                 peer.channel.beat()
@@ -303,6 +300,4 @@ class Peers:
             if not outcome.done():
                 outcome.set_result(reason)
         elif self._greetings.pop(greeting, None) is not None and reason != OTHERWISE:
-            self._refusals += 1
-            if self._refusals <= REFUSALS_LOGGED_MAX:
-                _log.warning("refused a connection from %s: %s", greeting.wire.address, reason)
+            self._refusals.tell(greeting.wire.address, reason)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -21,12 +22,14 @@ from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from stead.cluster.keys import TlsFiles, check_exposure, client_tls, server_tls, split_address
+from stead.cluster.keys import check_exposure, split_address
 from stead.cluster.network import FULL_BYTES, MESSAGE_BYTES_MAX, ROOM_BYTES, Listening, Receiver, Wire
+from stead.cluster.tls import SecureDoor, TlsFiles, client_tls, server_tls
 
 CLOSE_S = 3.0  # for the other side to read what was sent before the end
-TLS_S = 3.0  # for the handshake of TLS, which comes before the channel's own time begins
 CLOSE_CODE = 4000  # of WebSockets that this closes: the reason says why
+BACKLOG = 128  # connections that wait to be accepted
+FOREIGN = "it speaks no language of channels"
 REASON_BYTES_MAX = 120  # the format's own bound is 123
 _log = logging.getLogger("stead.cluster.websocket")
 _log.setLevel(logging.WARNING)  # websockets tells of every connection
@@ -37,7 +40,6 @@ class WebSocketNetwork:
 
     def __init__(self, key: bytes, tls: TlsFiles | None = None) -> None:
         self._key = key
-        self._tls = tls
         self._server_tls = server_tls(tls) if tls else None
         self._client_tls = client_tls(tls) if tls else None
 
@@ -58,29 +60,35 @@ class WebSocketNetwork:
 
     async def listen(self, address: str, receiver: Callable[[Wire], Receiver]) -> Listening:
         """Listen at `address`. Raises `OSError`, and `Invalid` where anybody could come in."""
-        check_exposure(address, self._key, self._tls)
+        check_exposure(address, self._key, self._server_tls is not None)
         host, port = split_address(address)
-        server = await asyncio.get_running_loop().create_server(
-            lambda: WebSocketWire(ServerProtocol(max_size=MESSAGE_BYTES_MAX, logger=_log), receiver),
-            host,
-            port,
-            ssl=self._server_tls,
-            ssl_handshake_timeout=TLS_S if self._server_tls else None,
-        )
-        chosen = server.sockets[0].getsockname()[1]
-        return WebSocketListening(server, f"{address.rpartition(':')[0]}:{chosen}")
+
+        def accept() -> WebSocketWire:
+            return WebSocketWire(ServerProtocol(max_size=MESSAGE_BYTES_MAX, logger=_log), receiver)
+
+        loop = asyncio.get_running_loop()
+        family, _, _, _, place = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+        listening = socket.create_server(place[:2], family=family, backlog=BACKLOG)
+        listening.setblocking(False)
+        chosen = f"{address.rpartition(':')[0]}:{listening.getsockname()[1]}"
+        if self._server_tls is not None:
+            return WebSocketListening(chosen, SecureDoor(listening, self._server_tls, accept))
+        return WebSocketListening(chosen, await loop.create_server(accept, sock=listening))
 
 
 class WebSocketListening:
     """A listening socket."""
 
-    def __init__(self, server: asyncio.Server, address: str) -> None:
+    def __init__(self, address: str, door: SecureDoor | asyncio.Server) -> None:
         self.address = address
-        self._server = server
+        self._door = door
 
     async def close(self) -> None:
         """Close it."""
-        self._server.close()
+        if isinstance(self._door, SecureDoor):
+            await self._door.close()
+        else:
+            self._door.close()
 
 
 class WebSocketWire(asyncio.Protocol):
@@ -173,7 +181,8 @@ class WebSocketWire(asyncio.Protocol):
                 received = self._protocol.close_rcvd
                 self._end(received.reason or f"closed with {received.code}" if received else "closed")
             elif event.opcode not in {PING, PONG}:
-                self._end("it speaks no language of channels")
+                self._protocol.send_close(CLOSE_CODE, FOREIGN)
+                self._end(FOREIGN)
         elif isinstance(event, Request):
             assert isinstance(self._protocol, ServerProtocol)
             self._protocol.send_response(self._protocol.accept(event))
