@@ -32,7 +32,6 @@ check: $(VENV)/.dev ## format, lint, types and import contracts
 bench: $(VENV)/.bench ## measure Stead beside what people would use instead (BENCH_FLAGS=--help for the choices)
 	@benchmarks/prepare.sh
 	$(BIN)/python -m benchmarks $(BENCH_FLAGS)
-	$(BIN)/python -m benchmarks.queues $(filter --quick --help,$(BENCH_FLAGS))
 
 soak: $(VENV)/.dev ## 500 sockets in 20 rooms for a minute, every message counted (SOAK_FLAGS=--help for the choices)
 	$(BIN)/python -m tests.soak $(SOAK_FLAGS)

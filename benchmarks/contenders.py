@@ -20,7 +20,7 @@ SERVERS = HERE / "servers"
 WORKERD_CONFIG = SERVERS / "workerd" / "config.capnp"
 ROOMS_CONFIG = SERVERS / "workerd" / "rooms.capnp"
 PARTYSERVER = HERE / "node_modules" / "partyserver" / "package.json"
-HELLO, KV, SQL, ROOM = "hello", "kv", "sql", "room"
+HELLO, KV, SQL, ROOM, QUEUE = "hello", "kv", "sql", "room", "queue"
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,13 @@ def _uvicorn(module: str) -> Callable[[Place], list[Command]]:
     return commands
 
 
-def _redis(place: Place) -> list[Command]:
-    line = ["redis-server", "--bind", "127.0.0.1", "--port", str(place.store_port), "--dir", str(place.data), "--save", ""]
-    store = Command([*line, "--appendonly", "yes", "--appendfsync", "always"], place.store_port)
-    return [store, *_uvicorn("fastapi_redis")(place)]
+def _beside_redis(module: str) -> Callable[[Place], list[Command]]:
+    def commands(place: Place) -> list[Command]:
+        line = ["redis-server", "--bind", "127.0.0.1", "--port", str(place.store_port), "--dir", str(place.data), "--save", ""]
+        store = Command([*line, "--appendonly", "yes", "--appendfsync", "always"], place.store_port)
+        return [store, *_uvicorn(module)(place)]
+
+    return commands
 
 
 def _granian(place: Place) -> list[Command]:
@@ -132,8 +135,8 @@ def _said(line: list[str]) -> str:
     return subprocess.run(line, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _redis_version() -> str:
-    return f"{_said(['redis-server', '--version']).split(' sha', 1)[0]}, {_of('redis', 'fastapi', 'uvicorn')()}"
+def _redis_version(*distributions: str) -> Callable[[], str]:
+    return lambda: f"{_said(['redis-server', '--version']).split(' sha', 1)[0]}, {_of(*distributions)()}"
 
 
 HELLO_ONLY = frozenset({HELLO})
@@ -142,6 +145,7 @@ CONTENDERS = (
         "stead", frozenset({HELLO, KV, SQL}), _stead(ROOT / "examples" / "counter"), lambda: "", _of("stead", "uvicorn", "apsw")
     ),
     Contender("stead", frozenset({ROOM}), _stead(SERVERS / "rooms"), lambda: "", _of("stead", "uvicorn", "apsw")),
+    Contender("stead", frozenset({QUEUE}), _stead(SERVERS / "queues"), lambda: "", _of("stead", "uvicorn", "apsw")),
     Contender("workerd", frozenset({HELLO, KV, SQL}), _workerd(WORKERD_CONFIG), _workerd_missing, _workerd_version),
     Contender("partyserver", frozenset({ROOM}), _workerd(ROOMS_CONFIG), _partyserver_missing, _partyserver_version),
     Contender(
@@ -154,9 +158,16 @@ CONTENDERS = (
     Contender(
         "fastapi-redis",
         frozenset({HELLO, KV}),
-        _redis,
+        _beside_redis("fastapi_redis"),
         _needs("fastapi", "uvicorn", "redis", program="redis-server"),
-        _redis_version,
+        _redis_version("redis", "fastapi", "uvicorn"),
+    ),
+    Contender(
+        "redis-streams",
+        frozenset({QUEUE}),
+        _beside_redis("redis_streams"),
+        _needs("starlette", "uvicorn", "redis", "hiredis", program="redis-server"),
+        _redis_version("redis", "hiredis", "uvicorn"),
     ),
     Contender("starlette", HELLO_ONLY, _uvicorn("starlette_hello"), _needs("starlette", "uvicorn"), _of("starlette", "uvicorn")),
     Contender("uvicorn", HELLO_ONLY, _uvicorn("uvicorn_hello"), _needs("uvicorn"), _of("uvicorn")),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.figures import Cell, Summary, flushes_per_request, summaries
+from benchmarks.queues import deliveries, sends
 from benchmarks.report import Report
 from benchmarks.rooms import DELIVERIES, DELIVERIES_MANY, RESIDENT_ACTOR
 
@@ -55,6 +56,8 @@ RATIOS = (
     Ratio("W5", "evicted", "workerd", 10.0),
     Ratio("W6", DELIVERIES, "partyserver", 1.0),
     Ratio("W6", DELIVERIES_MANY, "partyserver", 1.0),
+    Ratio("W8", sends(100), "redis-streams", 1.0),
+    Ratio("W8", deliveries(100), "redis-streams", 1.0),
 )
 GROWTHS = ("W2, stored actors", "W3, stored actors", "W2, size", "W3, size")
 

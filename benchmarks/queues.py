@@ -1,215 +1,143 @@
-"""`python -m benchmarks.queues`: messages sent and dealt with, in Stead's queues and in Redis streams.
+"""W8: messages that a queue takes durably, and messages that are dealt with.
 
-Both are asked as a Python program would ask them: Stead's queue by code that runs in the node, Redis over loopback by redis-py with
-hiredis, commands of a batch in one pipeline. A message counts as sent when it is on the disk (a commit; `appendfsync always`), and
-as delivered when that it was acknowledged is on the disk, too. Sends and deliveries are measured one after the other.
+A contender's server sends and consumes by itself, as an application does, with so many clients at a time and so many messages in a
+batch; the driver tells it when. A message counts as sent when it is on the disk, and as delivered when that it was acknowledged
+is on the disk, too. All that is sent is then delivered, again and again until either has been measured for as long as was asked.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import importlib.util
-import shutil
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
 
 import msgspec
-import uvloop
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.contenders import HERE
-from benchmarks.server import free_ports
-from stead import Batch, Observer
-from stead.bindings import Binding, Queue, QueueSettings, observer_service, queue_class
-from stead.clock import SystemClock, sleep
-from stead.ids import Chance
-from stead.manifest import Application
-from stead.node import LoadedApplication, Node, Settings
-from stead.storage.sqlite import SqliteEngine
+from benchmarks.client import exchange
+from benchmarks.contenders import Contender
+from benchmarks.load import LoadFailed
+from benchmarks.report import Report, Run
+from benchmarks.server import Server
 
 BATCHES = (1, 10, 100)
 CLIENTS = 8  # senders, and consumers, at a time
-ROUNDS = 400  # batches of each client and repeat, at most
-MESSAGES_MAX = 40_000  # of one repeat: below what a shard holds
-REPEATS = 3
-UP_POLLS, UP_POLL_S = 500, 0.01  # while Redis starts
-BODY = {"to": "ann@example.com", "subject": "Thank you", "order": 12345, "lines": ["tea", "cup"]}
-
-Rates = tuple[float, float]
-"""Messages sent, and delivered, a second."""
+ROUNDS_MAX, MESSAGES_MAX = 400, 40_000  # of one client, and of all, before they are delivered: below what a shard holds
 
 
-class Sink(Observer):
-    """Has nothing to do with what it gets but to count it."""
-
-    seen = 0
-    expected = 0
-    all_seen: asyncio.Event
-
-    async def process_batch(self, batch: Batch) -> None:
-        Sink.seen += len(batch.messages)
-        if Sink.seen >= Sink.expected:
-            Sink.all_seen.set()
+def sends(batch: int) -> str:
+    """The variant's name."""
+    return f"sends, batches of {batch}"
 
 
-def rounds_of(batch: int, quick: bool) -> int:
-    return max(1, min(ROUNDS, MESSAGES_MAX // batch // CLIENTS) // (8 if quick else 1))
+def deliveries(batch: int) -> str:
+    """The variant's name."""
+    return f"deliveries, batches of {batch}"
 
 
-async def in_parallel(work: Callable[[], Coroutine[Any, Any, None]]) -> float:
-    """How long it takes CLIENTS times at once."""
-    began_s = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CLIENTS):
-            group.create_task(work())
-    return time.perf_counter() - began_s
+class Answer(msgspec.Struct, frozen=True):
+    """What a server says of one path."""
+
+    messages: int
+    seconds: float
 
 
-async def stead(batch: int, rounds: int, data: Path) -> Rates:
-    settings = QueueSettings("jobs", "sink.observer", CLIENTS, batch, max_batch_timeout_s=0.001)
-    jobs = Binding(queue_class(settings), Queue, {"sink.observer": observer_service(Sink, "jobs")})
-    clock = SystemClock()
-    engine = SqliteEngine.open(data, clock)
-    node = Node(
-        LoadedApplication(data, Application(name="bench"), {}, {}, bindings={"jobs": jobs}),
-        engine,
-        Settings(data=data),
-        clock,
-        Chance(),
-    )
-    await node.start()
-    queue: Queue = node.env.JOBS
-    total = batch * rounds * CLIENTS
-    Sink.seen, Sink.expected, Sink.all_seen = 0, total, asyncio.Event()
-    bodies = [BODY] * batch
+@dataclass
+class Sum:
+    """What one path came to, and what it took of the server."""
 
-    async def send() -> None:
-        for _ in range(rounds):
-            await queue.send_batch(bodies)
+    variant: str
+    messages: int = 0
+    seconds: float = 0.0
+    cpu_s: float = 0.0
+    written_bytes: int = 0
+    memory_peak_bytes: int = 0
+    fault: str = field(default="", kw_only=True)
 
-    try:
-        await queue.pause()
-        sending_s = await in_parallel(send)
-        began_s = time.perf_counter()
-        await queue.resume()
-        await Sink.all_seen.wait()
-        while (await queue.status()).messages:  # the last acknowledgements are on their way
-            await sleep(0)
-        return total / sending_s, total / (time.perf_counter() - began_s)
-    finally:
-        await node.close()
-        await engine.close()
+    def ask(self, server: Server, path: str) -> int:
+        """Returns how many messages it were."""
+        before = server.usage()
+        answer = msgspec.json.decode(exchange(server.port, "POST", [path]).bodies[0], type=Answer)
+        after = server.usage()
+        self.messages += answer.messages
+        self.seconds += answer.seconds
+        self.cpu_s += after.cpu_s - before.cpu_s
+        self.written_bytes += after.written_bytes - before.written_bytes
+        self.memory_peak_bytes = after.memory_peak_bytes
+        return answer.messages
 
-
-async def redis(batch: int, rounds: int, data: Path) -> Rates:
-    async with redis_server(data) as client:
-        total = batch * rounds * CLIENTS
-        body = msgspec.json.encode(BODY)
-
-        async def send() -> None:
-            for _ in range(rounds):
-                pipeline = client.pipeline(transaction=False)
-                for _ in range(batch):
-                    pipeline.xadd("jobs", {"body": body})
-                await pipeline.execute()
-
-        async def consume() -> None:
-            name = str(id(asyncio.current_task()))
-            done: list[bytes] = []
-            while True:
-                pipeline = client.pipeline(transaction=False)
-                if done:
-                    pipeline.xack("jobs", "group", *done)
-                pipeline.xreadgroup("group", name, {"jobs": ">"}, count=batch)
-                taken = (await pipeline.execute())[-1]
-                done = [identity for _, entries in taken for identity, fields in entries if msgspec.json.decode(fields[b"body"])]
-                if not done:
-                    return
-
-        await client.xgroup_create("jobs", "group", id="0", mkstream=True)
-        sending_s = await in_parallel(send)
-        consuming_s = await in_parallel(consume)
-        assert (await client.xpending("jobs", "group"))["pending"] == 0
-        return total / sending_s, total / consuming_s
+    def run(self, workload: str, contender: str, repeat: int) -> Run:
+        return Run(
+            workload,
+            self.variant,
+            contender,
+            repeat,
+            self.messages,
+            self.seconds,
+            0.0,
+            0.0,
+            self.cpu_s,
+            self.memory_peak_bytes,
+            self.written_bytes,
+            self.fault,
+        )
 
 
-@asynccontextmanager
-async def redis_server(data: Path) -> AsyncIterator[Any]:
-    """A client of a Redis that flushes every command."""
-    from redis.asyncio import Redis  # noqa: PLC0415 - installed by `make bench` only
-    from redis.exceptions import ConnectionError as NotUp  # noqa: PLC0415
+class QueueSession:
+    """Fills a report with W8. `fresh` makes empty directories on the disk under test, `on_step` is told what comes next."""
 
-    (port,) = free_ports(1)
-    line = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(data), "--save", ""]
-    with (data / "log").open("wb") as log:
-        server = subprocess.Popen([*line, "--appendonly", "yes", "--appendfsync", "always"], stdout=log, stderr=log)
-    try:
-        client = Redis(port=port)
-        for _ in range(UP_POLLS):
-            try:
-                await client.ping()
-                break
-            except NotUp:
-                await sleep(UP_POLL_S)
-        yield client
-        await client.aclose()
-    finally:
-        server.terminate()
-        server.wait()
+    def __init__(
+        self,
+        seconds: float,
+        repeats: int,
+        report: Report,
+        fresh: Callable[[str], AbstractContextManager[Path]],
+        on_step: Callable[[str], None],
+    ) -> None:
+        self._seconds = seconds
+        self._repeats = repeats
+        self._report = report
+        self._fresh = fresh
+        self._on_step = on_step
 
+    def run(self, workload: str, contenders: Sequence[Contender]) -> None:
+        with ExitStack() as stack:
+            servers = []
+            for contender in contenders:
+                try:
+                    data = stack.enter_context(self._fresh(f"{workload}-{contender.name}"))
+                    servers.append(stack.enter_context(Server(contender, data)))
+                except LoadFailed as exc:
+                    self._report.notes.append(f"{workload} {contender.name} failed: {exc}")
+            for batch in BATCHES:
+                for repeat in range(self._repeats):
+                    for server in servers:
+                        self._on_step(f"{workload} {server.contender.name}, batches of {batch}")
+                        for found in self._measure(server, batch):
+                            self._report.runs.append(found.run(workload, server.contender.name, repeat))
 
-def redis_missing() -> str:
-    absent = [module for module in ("redis", "hiredis") if importlib.util.find_spec(module) is None]
-    absent += [] if shutil.which("redis-server") else ["redis-server"]
-    return f"not compared with Redis: {', '.join(absent)} missing" if absent else ""
-
-
-def measure(contender: Callable[[int, int, Path], Coroutine[Any, Any, Rates]], batch: int, quick: bool) -> Rates:
-    """The medians of some repeats, each on new data on the disk that the other benchmarks use."""
-    place = HERE / "results" / "data"
-    place.mkdir(parents=True, exist_ok=True)
-    rates: list[Rates] = []
-    for _ in range(1 if quick else REPEATS):
-        with TemporaryDirectory(prefix="queues-", dir=place) as data:
-            rates.append(uvloop.run(contender(batch, rounds_of(batch, quick), Path(data))))
-    return statistics.median(sent for sent, _ in rates), statistics.median(delivered for _, delivered in rates)
-
-
-def ratio(own: float, other: float | None) -> str:
-    return "" if other is None else f"{own / other:.2f} ×"
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.queues", description="Queues beside Redis streams.")
-    parser.add_argument("--quick", action="store_true", help="one short repeat: shows that it works, not how fast")
-    quick = parser.parse_args().quick
-    console, missing = Console(), redis_missing()
-    if missing:
-        console.print(missing, style="yellow")
-    table = Table(title=f"durable messages a second, {CLIENTS} clients; the ratio is Stead to Redis")
-    for heading in ("batch", "stead, sent", "redis, sent", "ratio", "stead, delivered", "redis, delivered", "ratio"):
-        table.add_column(heading, justify="right")
-    for batch in BATCHES:
-        own = measure(stead, batch, quick)
-        other = (None, None) if missing else measure(redis, batch, quick)
-        cells = [
-            cell
-            for mine, theirs in zip(own, other, strict=True)
-            for cell in (f"{mine:,.0f}", "" if theirs is None else f"{theirs:,.0f}", ratio(mine, theirs))
-        ]
-        table.add_row(str(batch), *cells)
-    console.print(table)
-    return 0
+    def _measure(self, server: Server, batch: int) -> tuple[Sum, Sum]:
+        """What was sent and what was delivered, after one round that does not count."""
+        rounds = min(ROUNDS_MAX, MESSAGES_MAX // batch // CLIENTS)
+        send, deliver = f"/send/{CLIENTS}/{batch}/{rounds}", f"/deliver/{CLIENTS}/{batch}"
+        sent, delivered = Sum(sends(batch)), Sum(deliveries(batch))
+        try:
+            exchange(server.port, "POST", [send])
+            exchange(server.port, "POST", [deliver])
+            while not sent.fault and min(sent.seconds, delivered.seconds) < self._seconds:
+                expected = sent.ask(server, send)
+                found = delivered.ask(server, deliver)
+                sent.fault = delivered.fault = check_messages(expected, found)
+        except LoadFailed as exc:
+            sent.fault = delivered.fault = f"{exc} {server.ended()}".strip()
+        return sent, delivered
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def steps(repeats: int) -> int:
+    """How often `on_step` is called for a contender."""
+    return len(BATCHES) * repeats
+
+
+def check_messages(sent: int, delivered: int) -> str:
+    """What is wrong, "" if nothing: in a run without crashes each message is delivered once."""
+    return "" if sent == delivered else f"{sent} messages were sent and {delivered} delivered"

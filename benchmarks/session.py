@@ -17,15 +17,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks import queues
 from benchmarks.client import exchange
-from benchmarks.contenders import HELLO, KV, ROOM, Contender
+from benchmarks.contenders import HELLO, KV, QUEUE, ROOM, Contender
 from benchmarks.figures import percentile
 from benchmarks.load import Load, LoadFailed, Sample, run_load
 from benchmarks.report import Proof, Report, Run
 from benchmarks.rooms import RoomSession, RoomSize
 from benchmarks.seeds import Seed, plant
 from benchmarks.server import Server
-from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Rooms, Steady, Workload
+from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Queues, Rooms, Steady, Workload
 
 WARM_UP_S = 1
 PROOF_S = 1
@@ -34,6 +35,9 @@ GREETING = b"hello"
 SIZED_ACTORS = 10  # of each size: 100 MiB at the largest
 KIB, MIB = 1024, 1024 * 1024
 SIZES = {"1 KiB": KIB, "32 KiB": 32 * KIB, "1 MiB": MIB, "10 MiB": 10 * MIB}
+
+
+_KINDS = {Rooms: ROOM, Queues: QUEUE}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Plan:
         return sum(self._steps_of(workload) for workload in self.workloads)
 
     def taking_part(self, workload: Workload) -> list[Contender]:
-        kind = workload.kind if isinstance(workload, Steady) else ROOM if isinstance(workload, Rooms) else KV
+        kind = workload.kind if isinstance(workload, Steady) else _KINDS.get(type(workload), KV)
         able = [contender for contender in self.contenders if kind in contender.serves]
         return [contender for contender in able if not isinstance(workload, Growth) or contender.name == "stead"]
 
@@ -65,6 +69,8 @@ class Plan:
         takers = len(self.taking_part(workload))
         if isinstance(workload, Rooms):
             return takers * self.room_size().steps()
+        if isinstance(workload, Queues):
+            return takers * queues.steps(self.repeats)
         if isinstance(workload, Growth):
             return takers * 2 * self.repeats * (len(self.stored) + len(SIZES))
         return takers * (self.repeats + (isinstance(workload, Steady) and workload.writes))
@@ -89,6 +95,9 @@ class Session:
                 self._run_firsts(workload, contenders)
             elif isinstance(workload, Rooms):
                 RoomSession(self._plan.room_size(), self._report, self._fresh, self._on_step).run(workload.name, contenders)
+            elif isinstance(workload, Queues):
+                session = queues.QueueSession(self._plan.seconds, self._plan.repeats, self._report, self._fresh, self._on_step)
+                session.run(workload.name, contenders)
             elif contenders:
                 self._run_growth(workload, contenders[0])
 

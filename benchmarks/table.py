@@ -51,15 +51,19 @@ def _row(contender: str, summary: Summary | None, stead: Summary | None, flushes
         contender,
         f"{summary.rate:,.0f}" if summary.rate >= 100 else f"{summary.rate:.1f}",
         f"± {summary.spread_percent:.0f} %",
-        f"{summary.p50_ms:.2f}",
-        f"{summary.p99_ms:.2f}",
+        f"{summary.p50_ms:.2f}" if summary.p50_ms else "",
+        f"{summary.p99_ms:.2f}" if summary.p99_ms else "",
         f"{summary.cpu_percent:.0f} %" if summary.cpu_percent else "",
-        f"{summary.cpu_us_per_request:,.0f}" if summary.cpu_us_per_request else "",
+        _micros(summary.cpu_us_per_request),
         f"{summary.memory_peak_bytes / MIB:,.0f}" if summary.memory_peak_bytes else "",
         f"{summary.bytes_per_request:,.0f}" if summary.memory_peak_bytes else "",
         "" if flushes is None else f"{flushes:.3f}",
         "" if stead is None else f"{ratio_of(stead, summary):.2f} ×",
     )
+
+
+def _micros(value: float) -> str:
+    return "" if not value else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
 def verdict_row(verdict: Verdict) -> Sequence[str]:

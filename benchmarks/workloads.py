@@ -49,7 +49,15 @@ class Growth:
     title: str
 
 
-Workload = Steady | Firsts | Rooms | Growth
+@dataclass(frozen=True)
+class Queues:
+    """W8: messages that are sent, and dealt with."""
+
+    name: str
+    title: str
+
+
+Workload = Steady | Firsts | Rooms | Growth | Queues
 
 WORKLOADS: tuple[Workload, ...] = (
     Steady("W1", "GET /, stateless, 64 connections", HELLO, Load("GET", "/", 0, CONNECTIONS)),
@@ -61,5 +69,6 @@ WORKLOADS: tuple[Workload, ...] = (
     Firsts("W5", "first requests: actors never seen, evicted ones; process start to first answer"),
     Rooms("W6", "rooms: deliveries to 100 sockets, echo, memory of sockets and actors"),
     Growth("W7", "growth of W2 and W3: stored actors, size of an actor"),
+    Queues("W8", "queues: durable sends, acknowledged deliveries"),
 )
 TITLES = {workload.name: workload.title for workload in WORKLOADS}

@@ -8,6 +8,7 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -24,6 +25,7 @@ from benchmarks.page import BEGIN, END, PageUnmarked, filled
 from benchmarks.plot import panels
 from benchmarks.price import COLUMNS as PRICE_COLUMNS
 from benchmarks.price import price_rows
+from benchmarks.queues import BATCHES, Answer, Sum, check_messages, deliveries, sends
 from benchmarks.report import Footprint, Limits, Proof, Report, Run
 from benchmarks.rooms import IDLE_SOCKET, RESIDENT_ACTOR, TALKS
 from benchmarks.seeds import entries_of
@@ -33,6 +35,7 @@ from benchmarks.table import COLUMNS, MEMORY_COLUMNS, markdown, memory_rows, rem
 from benchmarks.workloads import TITLES, WORKLOADS
 from stead import codec
 from stead.storage.contract import LOAD_BYTES_MAX
+from stead.testing import TestApp
 
 
 def run(contender: str, requests: int, *, workload: str = "W3", variant: str = "", repeat: int = 0, fault: str = "") -> Run:
@@ -201,6 +204,32 @@ def test_memory_aim() -> None:
     assert verdict_of(found, "W6", aim, RESIDENT_ACTOR).is_reached is False
 
 
+def test_queue_aims() -> None:
+    """Messages are what is counted, sends and deliveries apart; a message that is lost or doubled makes a run not count."""
+    sent = Sum(sends(100), messages=4_000_000, seconds=4.0, cpu_s=4.0)
+    found = report(sent.run("W8", "stead", 0), run("redis-streams", 1_000_000, workload="W8", variant=sends(100)))
+    assert verdict_of(found, "W8", "≥ 1 × redis-streams", sends(100)).is_reached is True
+    assert verdict_of(found, "W8", "≥ 1 × redis-streams", deliveries(100)).is_reached is None
+    sent.seconds = 4.1
+    found.runs[0] = sent.run("W8", "stead", 0)
+    assert verdict_of(found, "W8", "≥ 1 × redis-streams", sends(100)).is_reached is False
+    assert check_messages(5, 5) == ""
+    assert "5 messages were sent and 4 delivered" in check_messages(5, 4)
+    assert "| stead | 975,610 | ± 0 % |  |  | 98 % | 1.0 |" in markdown(found)
+    assert distance_rows(found) == []
+
+
+@pytest.mark.usefixtures("clock")
+async def test_the_queues_that_are_measured_lose_nothing() -> None:
+    """What the application of W8 sends is what it gets, in batches of any size that is measured, again and again."""
+    async with TestApp(HERE / "servers" / "queues") as app:
+        assert (await app.client.get("/")).text == "hello"
+        for batch in BATCHES * 2:
+            for path in (f"/send/8/{batch}/3", f"/deliver/8/{batch}"):
+                answer = msgspec.convert((await app.client.post(path)).json(), Answer)
+                assert answer.messages == 8 * batch * 3
+
+
 def test_distances_are_shares_of_limits() -> None:
     """Stead's rate is held against the bare server, the load and the disk of the same report; an unknown limit stays empty."""
     found = report(run("stead", 500), run("uvicorn", 2000, workload="W1"), proofs=(Proof("W3", "stead", 1000, 100),))
@@ -315,6 +344,7 @@ def test_plan_counts_its_steps() -> None:
     assert steps("W5") == 4 * 3
     assert steps("W6") == 2 * (3 * 3 + 2)
     assert steps("W7") == 2 * 3 * (2 + 4)
+    assert steps("W8") == 2 * 3 * len(BATCHES)
 
 
 def test_contenders_listen_on_the_ports_they_get(tmp_path: Path) -> None:
@@ -324,8 +354,9 @@ def test_contenders_listen_on_the_ports_they_get(tmp_path: Path) -> None:
         assert commands[-1].port == 4001
         for command in commands:
             assert re.search(rf"\b{command.port}\b", " ".join(command.line)), contender.name
-    [redis] = [command for contender in CONTENDERS for command in contender.commands(Place(tmp_path, 1, 2)) if command.port == 2]
-    assert " ".join(redis.line).endswith("--appendonly yes --appendfsync always")
+    stores = [command for contender in CONTENDERS for command in contender.commands(Place(tmp_path, 1, 2)) if command.port == 2]
+    assert len(stores) == 2
+    assert all(" ".join(store.line).endswith("--appendonly yes --appendfsync always") for store in stores)
 
 
 def test_seeds_have_their_size() -> None:

@@ -48,6 +48,15 @@ class Batcher(Observer):
             message.ack()
 
 
+class Sizer(Observer):
+    """Counts what it gets."""
+
+    sizes: ClassVar[list[int]] = []
+
+    async def process_batch(self, batch: Batch) -> None:
+        self.sizes.append(len(batch.messages))
+
+
 class Book(Actor):
     lines: list[Any] = durable(factory=list)
 
@@ -178,6 +187,18 @@ async def test_large_messages_are_sent_together_too() -> None:
         await app.env.JOBS.send_batch(large, content_type="text")
         await sleep(5)
         assert await bodies(app) == large
+
+
+async def test_large_messages_make_small_batches() -> None:
+    """A batch has no more than a call may carry."""
+    Sizer.sizes.clear()
+    async with app_with(queue(Sizer, max_batch_size=100, max_concurrency=1)) as app:
+        await app.env.JOBS.pause()
+        for _ in range(4):
+            await app.env.JOBS.send_batch(["x" * 1_000_000] * 10, content_type="text")
+        await app.env.JOBS.resume()
+        await sleep(10)
+        assert Sizer.sizes == [17, 17, 6]
 
 
 async def test_what_cannot_be_read_fails_alone() -> None:

@@ -1,7 +1,7 @@
 """A share of a queue: one of the actors among which its messages are spread, or the one that keeps the dead letters.
 
-    q:<ready ms>:<number>    messages that were sent together, a packed `Parcel`, by when they may be handed out; trying some of
-                             them again later moves these to a parcel of their own
+Its messages lie in parcels (`depot.py`) by when they may be handed out; trying some of them again later moves these to a parcel of
+their own.
 
 **Pushing.** While messages are ready, spawned work takes batches of them to the observer, outside any turn, so that senders are not
 held up by it. One turn settles a batch and takes the next. What is in an observer's hands is known in memory only: a crash hands it
@@ -19,7 +19,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from stead.api import Actor, AlarmInfo, durable, on_alarm, reads
+from stead.api import AlarmInfo, durable, on_alarm, reads
+from stead.bindings.queue.depot import PREFIX, Depot, key_of, ready_ms_of
 from stead.bindings.queue.front import Front
 from stead.bindings.queue.message import BATCH_MESSAGES_MAX, QueueSettings, message_id
 from stead.bindings.queue.parcel import (
@@ -28,11 +29,9 @@ from stead.bindings.queue.parcel import (
     Parcel,
     Parcels,
     Retries,
-    first_of,
     pack,
     portions,
     unpack_outgoing,
-    unpack_parcel,
     unpack_retries,
 )
 from stead.clock import sleep
@@ -42,23 +41,18 @@ from stead.ids import binding_name
 DEAD_LETTERS = "dead"  # the actor's name
 WATCH_MS = 10_000  # after which an alarm looks whether messages are left that nobody takes
 LEASE_S_MAX = 12 * 3600.0
-READ_PARCELS = 16  # at a time: two megabytes, of usual messages
 _ALARM = "queue"
-_PREFIX = "q:"
-_TIME_DIGITS, _NUMBER_DIGITS = 15, 12
 _CONSUMER_GONE_PAUSE_S = 1.0
 _RETRY_AFTER_S = 1.0
 
 
-class QueueShard(Actor):
+class QueueShard(Depot):
     settings: ClassVar[QueueSettings]
 
-    last_number: int = durable(0)
-    count: int = durable(0)
     paused: bool = durable(False)
 
     async def on_start(self) -> None:
-        self._front = Front(_PREFIX)
+        self._front = Front(PREFIX)
         self._alarm_ms: int | None = None  # when the alarm is due, if this instance knows
         self._pumps = 0
         self._arrived = asyncio.Event()
@@ -78,7 +72,7 @@ class QueueShard(Actor):
             for bodies in portions(outgoing.bodies, min(self.settings.max_batch_size, PARCEL_MESSAGES_MAX)):
                 numbers = self._numbers(len(bodies))
                 parcel = Parcel(numbers, bodies, now_ms, outgoing.attempts, outgoing.content_type)
-                await self._put(parcel, _key(now_ms + round(outgoing.delay_s * 1000), numbers[0]))
+                await self._store(parcel, key_of(now_ms + round(outgoing.delay_s * 1000), numbers[0]))
         self._begin()
 
     # -- pulling and settling ------------------------------------------------------------------------------------------------------
@@ -88,7 +82,7 @@ class QueueShard(Actor):
         if not 0 < limit <= BATCH_MESSAGES_MAX or not 0 < lease_s <= LEASE_S_MAX:
             raise Invalid(f"a lease is of 1 to {BATCH_MESSAGES_MAX:,} messages, for up to {LEASE_S_MAX:,.0f} s")
         now_ms = self._now_ms()
-        ready = await self._read(limit, end=_key(now_ms + 1, 0))
+        ready = await self._read(limit, end=key_of(now_ms + 1, 0))
         free = {key: part for key, parcel in ready.items() if (part := self._front.free(parcel)) is not None}
         leased = {}
         for parcel in await self._cut(_numbers_of(free)):
@@ -113,10 +107,8 @@ class QueueShard(Actor):
 
     async def purge(self) -> int:
         """Delete every message."""
-        await self.storage.delete_many(list(await self.storage.list(_PREFIX)))
-        removed, self.count = self.count, 0
         self._front.rewind()
-        return removed
+        return await self._clear()
 
     async def replay(self, limit: int) -> int:
         """Send up to `limit` messages to the queue again, with their attempts forgotten: what dead letters are for."""
@@ -131,8 +123,8 @@ class QueueShard(Actor):
 
     @reads
     async def status(self) -> dict[str, Any]:
-        first = await self._first_key(_PREFIX)
-        waiting_ms = 0 if first is None else max(0, self._now_ms() - _ready_ms(first))
+        first = await self._first_key()
+        waiting_ms = 0 if first is None else max(0, self._now_ms() - ready_ms_of(first))
         return {
             "messages": self.count,
             "in_hands": len(self._front.in_hands),
@@ -153,10 +145,10 @@ class QueueShard(Actor):
 
     async def _watch_next(self) -> None:
         """Have an alarm set for the time when somebody should look again, as long as there are messages."""
-        for start in (_PREFIX, _key(self._now_ms() + 1, 0)):
+        for start in (PREFIX, key_of(self._now_ms() + 1, 0)):
             key = await self._first_key(start)
             if key is not None:
-                await self._watch(_ready_ms(key))
+                await self._watch(ready_ms_of(key))
 
     async def _watch(self, ready_ms: int) -> None:
         """Have an alarm set for the time when somebody should look after what is ready then."""
@@ -240,15 +232,13 @@ class QueueShard(Actor):
         first = self._front.first_key
         if first is None or self.paused:
             return 0.0
-        return max(0.0, _ready_ms(first) / 1000 + self.settings.max_batch_timeout_s - self._now_ms() / 1000)
+        return max(0.0, ready_ms_of(first) / 1000 + self.settings.max_batch_timeout_s - self._now_ms() / 1000)
 
     async def _read_ahead(self, messages: int) -> None:
-        front, end = self._front, _key(self._now_ms() + 1, 0)
-        while front.messages < messages:
-            rows = await self.storage.list(_PREFIX, start_after=front.read_until, end=end, limit=READ_PARCELS)
-            front.add({key: unpack_parcel(row) for key, row in rows.items()})
-            if len(rows) < READ_PARCELS:
-                return
+        front, end, goes_on = self._front, key_of(self._now_ms() + 1, 0), True
+        while goes_on and front.messages < messages:
+            page, goes_on = await self._page(front.read_until, end)
+            front.add(page)
 
     async def _hand_over(self, batch: Parcels) -> Retries:
         """What the observer wants to get again. If it cannot be reached, none of it counts as an attempt."""
@@ -280,7 +270,7 @@ class QueueShard(Actor):
     async def _expire(self) -> None:
         """Let go of what is older than the retention."""
         oldest_ms = self._now_ms() - self._retention_ms
-        for parcel in await self._cut(_numbers_of(await self._read(BATCH_MESSAGES_MAX, end=_key(oldest_ms + 1, 0)))):
+        for parcel in await self._cut(_numbers_of(await self._read(BATCH_MESSAGES_MAX, end=key_of(oldest_ms + 1, 0)))):
             if self.id.name != DEAD_LETTERS:
                 await self._bury(parcel)
             else:
@@ -301,59 +291,17 @@ class QueueShard(Actor):
     def _own_queue(self) -> Any:
         return getattr(self.env, binding_name(self.settings.name))
 
-    # -- parcels -------------------------------------------------------------------------------------------------------------------
-
-    async def _read(self, limit: int, *, end: str | None = None) -> dict[str, Parcel]:
-        """The first `limit` messages by their keys."""
-        found: dict[str, Parcel] = {}
-        missing, start_after = limit, _PREFIX
-        while missing > 0:
-            rows = await self.storage.list(_PREFIX, start_after=start_after, end=end, limit=READ_PARCELS)
-            for key, row in rows.items():
-                found[key] = unpack_parcel(row)
-                missing -= len(found[key].numbers)
-                start_after = key
-            if len(rows) < READ_PARCELS:
-                break
-        return first_of(found, limit)
-
-    async def _first_key(self, start: str) -> str | None:
-        return next(iter(await self.storage.list(_PREFIX, start=start, limit=1)), None)
-
-    async def _put(self, parcel: Parcel, key: str) -> None:
-        await self.storage.put(key, pack(parcel))
-        self.count += len(parcel.numbers)
+    async def _store(self, parcel: Parcel, key: str) -> None:
+        await self._put(parcel, key)
         if key < self._front.read_until:  # the clock was set back
             self._front.rewind()
-        await self._watch(_ready_ms(key))
+        await self._watch(ready_ms_of(key))
 
     async def _move(self, parcel: Parcel, ready_ms: int) -> str:
         """Store what was cut, to be ready at another time; returns its new key."""
-        key = _key(ready_ms, self._numbers(1)[0])
-        await self._put(parcel, key)
+        key = key_of(ready_ms, self._numbers(1)[0])
+        await self._store(parcel, key)
         return key
-
-    async def _cut(self, numbers: Mapping[str, Sequence[int]]) -> list[Parcel]:
-        """Remove messages from where they are stored; returns those that still were there."""
-        found, emptied = [], []
-        for key, row in (await self.storage.get_many(list(numbers))).items():
-            parcel, rest = unpack_parcel(row).divide(numbers[key])
-            if parcel is not None:
-                found.append(parcel)
-            if rest is None:
-                emptied.append(key)
-            else:
-                await self.storage.put(key, pack(rest))
-        if emptied:
-            await self.storage.delete_many(emptied)
-        self.count -= sum(len(parcel.numbers) for parcel in found)
-        return found
-
-    def _numbers(self, count: int) -> list[int]:
-        """The next numbers, of messages or of a key."""
-        first = self.last_number + 1
-        self.last_number += count
-        return list(range(first, first + count))
 
     @property
     def _retention_ms(self) -> int:
@@ -366,14 +314,6 @@ class QueueShard(Actor):
 def queue_class(settings: QueueSettings) -> type[QueueShard]:
     """The class of the actors of one queue."""
     return type("QueueShard", (QueueShard,), {"settings": settings, "__module__": __name__})
-
-
-def _key(ready_ms: int, number: int) -> str:
-    return f"{_PREFIX}{ready_ms:0{_TIME_DIGITS}}:{number:0{_NUMBER_DIGITS}}"
-
-
-def _ready_ms(key: str) -> int:
-    return int(key[len(_PREFIX) : len(_PREFIX) + _TIME_DIGITS])
 
 
 def _numbers_of(parcels: Parcels) -> dict[str, list[int]]:

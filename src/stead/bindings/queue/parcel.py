@@ -13,6 +13,7 @@ import msgspec
 
 PARCEL_MESSAGES_MAX = 100  # past that a message's share of the rest of an entry is nothing
 PARCEL_BYTES_MAX = 128 * 1024  # of bodies, unless it is a single one: so much is written anew where a parcel is divided
+BATCH_BYTES_MAX = 16 * 1024 * 1024  # of bodies handed over together: half of what a call may carry
 
 ContentType = Literal["json", "text", "bytes", "python"]
 
@@ -79,15 +80,17 @@ def portions(bodies: list[bytes], messages_max: int) -> Iterator[list[bytes]]:
 
 
 def first_of(parcels: Parcels, limit: int) -> dict[str, Parcel]:
-    """The first `limit` messages of parcels; the last parcel may be a part of one."""
+    """The first `limit` messages of parcels, or fewer large ones; the last parcel may be a part of one."""
     chosen: dict[str, Parcel] = {}
+    size_bytes = 0
     for key, parcel in parcels.items():
-        if limit <= 0:
+        if limit <= 0 or size_bytes > BATCH_BYTES_MAX:
             break
         first, _ = parcel.divide(parcel.numbers[:limit])
         assert first is not None
         chosen[key] = first
         limit -= len(first.numbers)
+        size_bytes += sum(map(len, first.bodies))
     return chosen
 
 
