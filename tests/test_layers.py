@@ -23,6 +23,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FACADES = {  # what users import
     *("stead", "stead.client", "stead.rooms", "stead.yjs"),
     *("stead.testing", "stead.testing.conformance", "stead.testing.conformance_shared"),
+    "stead.storage.postgres",  # until a node can be told to use it
 }
 
 

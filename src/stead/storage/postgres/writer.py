@@ -1,0 +1,236 @@
+"""Commits by group: while some statements are under way, what comes collects, and goes with the next one.
+
+At most FLIGHTS_MAX statements are under way, and never two that touch the same actor, so the commits of an actor apply in the order
+in which they came. What several callers sent shares a statement; each is answered for its own.
+
+**Unknown outcomes.** Where a connection ends under a statement, it may have been applied, or even be applied later, by a server
+process that has not noticed; to read `seq` would not settle it. So the same statement is sent again: `seq` lets it be applied once,
+whichever comes first. Where the second finds that it does not follow, the row says whether the first one did it. If no answer comes
+within `outcome_s`, that is `Ambiguous`.
+
+**Poison.** What the server refuses for its content is halved until one commit is left: it alone is refused, and the log says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from stead.errors import Ambiguous, EngineFailed
+from stead.storage.contract import BATCH_COMMITS_MAX, Commit
+from stead.storage.postgres.change import FOLDED_MAX, Chain, Change
+from stead.storage.postgres.database import STATEMENT_S_MAX, Database, Pause
+from stead.storage.postgres.failure import CONTENT_ERRORS, DRIVER_ERRORS, Unreached, failure, is_conflict, is_lost
+from stead.storage.postgres.statements import Statements
+
+FLIGHTS_MAX = 2  # statements under way: one is being flushed while the next is being worked on
+GROUP_BYTES_MAX = 16 * 1024 * 1024  # callers stop sharing a statement beyond it; a message may have a GiB
+UNSENT_S_MAX = 5.0  # without a connection, before a batch fails of which nothing was sent
+
+log = logging.getLogger("stead")
+
+
+class Poisoned(Exception):
+    """The server, or the driver, does not take a value. The cause says which."""
+
+
+class Request:
+    """One caller's batch."""
+
+    __slots__ = ("actors", "commits", "done", "size_bytes")
+
+    def __init__(self, commits: Sequence[Commit]) -> None:
+        self.commits = commits
+        self.actors = {commit.actor.text for commit in commits}
+        self.size_bytes = sum(len(value) for commit in commits for value in commit.writes.values() if value is not None)
+        self.done: asyncio.Future[Sequence[bool]] = asyncio.get_running_loop().create_future()
+
+
+class Writer:
+    """The only one that commits. `incarnation` is asked for each statement: commits of an earlier one are refused."""
+
+    def __init__(self, database: Database, statements: Statements, incarnation: Callable[[], int], outcome_s: float) -> None:
+        self._database = database
+        self._statements = statements
+        self._incarnation = incarnation
+        self._outcome_s = outcome_s
+        self._queue: deque[Request] = deque()  # bounded by who submits: it waits for the answers
+        self._busy: set[str] = set()  # actors of the statements under way
+        self._flights: set[asyncio.Task[None]] = set()
+
+    def submit(self, commits: Sequence[Commit]) -> asyncio.Future[Sequence[bool]]:
+        """The verdicts, in order."""
+        request = Request(commits)
+        self._queue.append(request)
+        self._start()
+        return request.done
+
+    async def wait_answered(self, actor: str) -> None:
+        """Until what has been submitted for an actor so far is answered."""
+        while actor in self._busy or any(actor in request.actors for request in self._queue):
+            await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+
+    async def drain(self) -> None:
+        """Until everything that was submitted is answered."""
+        while self._flights:
+            await asyncio.wait(self._flights)
+
+    def _start(self) -> None:
+        while self._queue and len(self._flights) < FLIGHTS_MAX and (group := self._group()):
+            actors = set().union(*(request.actors for request in group))
+            self._busy |= actors
+            flight = asyncio.get_running_loop().create_task(self._fly(group, actors))
+            self._flights.add(flight)
+
+    def _group(self) -> list[Request]:
+        """Take requests that may go now, oldest first. One that has to wait holds up the later ones of its actors."""
+        group: list[Request] = []
+        waiting: list[Request] = []
+        held = set(self._busy)
+        commits = size_bytes = 0
+        for request in self._queue:
+            fits = not group or (
+                commits + len(request.commits) <= BATCH_COMMITS_MAX and size_bytes + request.size_bytes <= GROUP_BYTES_MAX
+            )
+            if fits and held.isdisjoint(request.actors):
+                group.append(request)
+                commits += len(request.commits)
+                size_bytes += request.size_bytes
+            else:
+                waiting.append(request)
+                held |= request.actors
+        self._queue = deque(waiting)
+        return group
+
+    async def _fly(self, group: list[Request], actors: set[str]) -> None:
+        try:
+            verdicts = await self._apply([commit for request in group for commit in request.commits])
+        except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the group
+            for request in group:
+                if not request.done.done():
+                    request.done.set_exception(exc if isinstance(exc, Exception) else EngineFailed("the engine was closed"))
+        else:
+            answers = iter(verdicts)
+            for request in group:
+                self._answer(request, [next(answers) for _ in request.commits])
+        finally:
+            self._busy -= actors
+            own = asyncio.current_task()
+            assert own is not None
+            self._flights.discard(own)
+            self._start()
+
+    @staticmethod
+    def _answer(request: Request, verdicts: list[bool | EngineFailed]) -> None:
+        if request.done.done():
+            return  # who waited was cancelled; the commits stand all the same
+        failed = [verdict for verdict in verdicts if isinstance(verdict, EngineFailed)]
+        if failed and not any(verdict is True for verdict in verdicts):
+            request.done.set_exception(failed[0])
+            return
+        for commit, verdict in zip(request.commits, verdicts, strict=True):
+            if isinstance(verdict, EngineFailed):
+                log.error("commit %d of %s was refused: %s", commit.seq, commit.actor, verdict)
+        request.done.set_result([verdict is True for verdict in verdicts])
+
+    async def _apply(self, commits: list[Commit]) -> list[bool | EngineFailed]:
+        """Make them durable in one statement, or in as many as one actor has claims among them."""
+        verdicts: list[bool | EngineFailed] = [False] * len(commits)
+        refused: set[tuple[str, int]] = set()
+        waiting = list(enumerate(commits))
+        while waiting:
+            chains, waiting = _chained(waiting, refused)
+            await self._settle(chains, verdicts)
+            refused |= {chain.claim for chain in chains if verdicts[chain.positions[-1]] is not True}
+        return verdicts
+
+    async def _settle(self, chains: list[Chain], verdicts: list[bool | EngineFailed]) -> None:
+        """Write the verdicts on `chains`."""
+        try:
+            applied = await self._send(chains)
+        except Poisoned as exc:
+            if len(chains) > 1:
+                half = len(chains) // 2
+                parts = [chains[:half], chains[half:]]
+            elif len(chains[0].commits) > 1:
+                parts = [[part] for part in chains[0].halves()]
+            else:
+                verdicts[chains[0].positions[0]] = error = failure(exc.__cause__ or exc, self._database.where)
+                error.__cause__ = exc.__cause__
+                return
+            for part in parts:
+                await self._settle(part, verdicts)
+        except EngineFailed as exc:
+            for position in [position for chain in chains for position in chain.positions]:
+                verdicts[position] = exc
+        else:
+            for position in [position for chain in chains if chain.actor in applied for position in chain.positions]:
+                verdicts[position] = True
+
+    async def _send(self, chains: list[Chain]) -> set[str]:
+        """The actors whose chains were applied."""
+        try:
+            change = Change(chains)
+        except UnicodeError as exc:
+            raise Poisoned from exc
+        text = self._statements.commit(change.parts)
+        arguments = (self._incarnation(), self._database.fence.began_with, *change.arguments())
+        is_unknown = False
+        sending, asking = Pause(self._database.clock, UNSENT_S_MAX), Pause(self._database.clock, self._outcome_s)
+        while True:
+            try:
+                rows = await self._database.connections.fetch(text, *arguments, timeout_s=STATEMENT_S_MAX)
+                applied = {row[0] for row in rows}
+                return applied | await self._found_applied(chains, applied) if is_unknown else applied
+            except (Unreached, *DRIVER_ERRORS, *CONTENT_ERRORS) as exc:
+                is_unknown = is_unknown or is_lost(exc)
+                may_pass = is_unknown or isinstance(exc, Unreached) or is_conflict(exc)
+                if not may_pass and isinstance(exc, CONTENT_ERRORS):
+                    raise Poisoned from exc
+                if not may_pass or (sending.is_over and not is_unknown):
+                    raise failure(exc, self._database.where) from exc
+                if is_unknown and (asking.is_over or self._database.connections.is_closed):
+                    raise Ambiguous(
+                        f"the database did not say whether it made the commit durable: {failure(exc, self._database.where)}"
+                    ) from exc
+            await (asking if is_unknown else sending).wait()
+
+    async def _found_applied(self, chains: list[Chain], applied: set[str]) -> set[str]:
+        """Of the chains that a repeated statement did not apply, those that the statement before it had."""
+        missing = {chain.actor: chain.commits[-1] for chain in chains if chain.actor not in applied}
+        if not missing:
+            return set()
+        found = set()
+        for row in await self._database.ask(self._statements.outcome, list(missing)):
+            last = missing[row["id"]]
+            if row["seq"] >= last.seq:
+                if row["last_epoch"] != last.epoch:
+                    raise Ambiguous(f"another node has committed to {last.actor} before the outcome of a commit was known")
+                found.add(row["id"])
+        return found
+
+
+def _chained(waiting: list[tuple[int, Commit]], refused: set[tuple[str, int]]) -> tuple[list[Chain], list[tuple[int, Commit]]]:
+    """One chain for each actor, and what has to wait for the next statement. Adds to `refused` where a commit does not follow."""
+    chains: dict[str, Chain] = {}
+    later: list[tuple[int, Commit]] = []
+    postponed: set[str] = set()
+    for position, commit in waiting:
+        text = commit.actor.text
+        claim = (text, commit.epoch)
+        chain = chains.get(text)
+        if claim in refused:
+            continue
+        if chain is None:
+            chains[text] = Chain([commit], [position])
+        elif text in postponed or chain.claim != claim or len(chain.commits) == FOLDED_MAX:
+            postponed.add(text)  # with all that follows it, so that the order stays
+            later.append((position, commit))
+        elif commit.seq == chain.commits[-1].seq + 1:
+            chain.commits.append(commit)
+            chain.positions.append(position)
+        else:
+            refused.add(claim)
+    return list(chains.values()), later
