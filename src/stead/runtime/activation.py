@@ -11,6 +11,9 @@ the next event claims the actor anew.
 
 **Nesting.** An event whose call chain already holds a turn of this actor runs inside that turn, at once. The outer turn's writes
 were committed when it called out, so each of the two rolls back alone; while the inner one runs, the outer one's storage waits.
+
+**Leaving.** In a cluster an actor may be another node's: found out when it is claimed, decided when it is moved, or feared when the
+node's lease ends. Then the events that did not run go back, in their order, to be sent to whoever has the actor.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
-from stead.clock import Clock
-from stead.errors import Aborted, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout
+from stead.clock import Clock, sleep
+from stead.errors import Aborted, Ambiguous, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout, Unavailable
 from stead.events import AlarmDue, Chain, Event, SocketEvent
 from stead.ids import ActorId, Chance
 from stead.runtime.chores import is_chore
@@ -32,26 +35,33 @@ from stead.runtime.commits import Committer
 from stead.runtime.context import Context
 from stead.runtime.deadlines import Deadlines
 from stead.runtime.failures import carried
-from stead.runtime.gate import Gate
+from stead.runtime.gate import Gate, Lease
 from stead.runtime.instance import Instance
 from stead.runtime.mailbox import Mailbox
 from stead.runtime.room import Room, Rooms
 from stead.runtime.state import ActorState
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, TRANSACTION, AlarmFailed, Delivery, Reply, Turn
-from stead.storage.contract import Commit, Engine
+from stead.runtime.turn import CURRENT, TRANSACTION, AlarmFailed, Delivery, Entry, Reply, SignalsAnswered, Turn, Warmed
+from stead.storage.contract import Commit, Engine, OwnedElsewhere
+from stead.storage.membership import LeaseLost
 
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
 
 T = TypeVar("T")
 RAISED = BaseException  # all that the application's code may end with: libraries derive errors of their own from it, too
 INTERNAL = (DurabilityLost, EngineFailed)  # not the application's fault: such a run of an alarm does not count
+_OWN = (AlarmFailed, Entry, SignalsAnswered, Warmed)  # events that an actor has of itself: they go nowhere else
+_QUIET_POLL_S = 0.002  # while an actor leaves
 
 log = logging.getLogger("stead")
 
 
 class TurnBroken(Exception):
     """The turn was ended from outside, and who ended it has answered: control flow, never seen by users."""
+
+
+class StateLost(Exception):
+    """What was being read is not the actor's state any more: control flow, never seen by users."""
 
 
 class Home(Protocol):
@@ -65,11 +75,15 @@ class Home(Protocol):
     env: Any
     rooms: Rooms
     deadlines: Deadlines
+    lease: Lease | None
     turns: int
 
     def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
+    def not_ours(self, activation: Activation, owner: int) -> None:
+        """Another node has the actor: `owner`, 0 if nobody knows who. The activation is over."""
+        ...
 
 
 class Activation:
@@ -81,6 +95,10 @@ class Activation:
         self.hibernate_after_s = actor_class.hibernate_after_s
         self._home = home
         self._deadline = home.deadlines.after(actor_class.turn_limit_s)
+        self._events_max = actor_class.mailbox_events_max
+        self._held: list[Delivery] | None = None  # what came since it began to leave
+        self._preparing: Delivery | None = None  # for which the actor is being loaded
+        self.is_over = False  # it has left, and nothing of it may go on
         self.mailbox = Mailbox()
         self.running: dict[int, Turn] = {}
         self.spawned: set[asyncio.Task[Any]] = set()
@@ -101,6 +119,11 @@ class Activation:
     def is_quiet(self) -> bool:
         """Whether nothing would be cut off if the node stopped now: signals go on after the next start."""
         return self.state.gate.is_open and self.mailbox.is_idle and not self.spawned
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is on its way to another node."""
+        return self._held is not None
 
     @property
     def size_bytes(self) -> int:
@@ -133,23 +156,41 @@ class Activation:
                 delivery.release(None, deadlock)
                 return
         waiting = self.mailbox.waiting
-        if len(waiting) >= self.actor_class.mailbox_events_max and not isinstance(delivery.event, SocketEvent):
-            delivery.release(None, self._overloaded(len(waiting)))
+        if len(waiting) >= self._events_max and not self._is_let_in(delivery):
             return
         delivery.waiting_at = self
         waiting.append(delivery)
         self._pump()
 
+    def _is_let_in(self, delivery: Delivery) -> bool:
+        """Whether an event takes its place in a mailbox that is full or closed; if not, it is held or refused here."""
+        held, event = self._held, delivery.event
+        if held is not None and not isinstance(event, _OWN):
+            if len(held) < self.actor_class.mailbox_events_max or isinstance(event, SocketEvent):
+                held.append(delivery)
+            else:
+                delivery.release(None, self._overloaded(len(held)))
+            return False
+        if self.is_over:
+            delivery.release(None, self._has_left())
+            return False
+        if held is not None or isinstance(event, SocketEvent):
+            return True
+        delivery.release(None, self._overloaded(len(self.mailbox.waiting)))
+        return False
+
+    def _has_left(self) -> Unavailable:
+        return Unavailable(f"{self.actor} has left this node; try again")
+
     def _overloaded(self, waiting: int) -> Overloaded:
         return Overloaded(f"{self.actor} has {waiting} events waiting; try again later", RETRY_AFTER_S)
 
-    async def leave(self) -> None:
-        """Give the actor up: drop the instance, close its SQL and release the claim. Only when it is idle."""
+    def leave(self) -> int:
+        """Drop the instance and close its SQL. Returns the epoch of the claim that is left, 0 if there is none. Only when idle."""
         assert self.is_idle, f"{self.actor} is not idle"
         epoch = self.state.epoch
         self._forget()
-        if epoch:
-            await self._home.engine.release(self.actor, epoch)
+        return epoch
 
     def reset(self, error: SteadError) -> None:
         """End every turn with `error` and drop the instance; the next event starts from what is committed or submitted."""
@@ -158,6 +199,54 @@ class Activation:
         for task in list(self.spawned):
             task.cancel()
         self._drop_instance()
+
+    # -- leaving for another node --------------------------------------------------------------------------------------------------
+
+    async def depart(self, grace_s: float) -> None:
+        """Hold what comes, end what is here within `grace_s`, and release the claim. Then `give_back` has what was held."""
+        assert self._held is None, f"{self.actor} is leaving already"
+        self._held, self._events_max = [], 0
+        clock = self._home.clock
+        until_s = clock.elapsed_s() + grace_s
+        while not (self.is_quiet or self.is_over) and clock.elapsed_s() < until_s:
+            await sleep(_QUIET_POLL_S)
+        if not (self.is_quiet or self.is_over):
+            self._held = self._take_unrun()
+            self.reset(DurabilityLost(f"{self.actor} moves to another node and this turn took too long; it was rolled back"))
+        while not (self.state.gate.is_open or self.is_over):
+            await sleep(_QUIET_POLL_S)
+        epoch = self.state.epoch
+        if not self.is_over:
+            self.is_over = True
+            self._forget()
+            if epoch:
+                await self._home.engine.release(self.actor, epoch)
+
+    def give_up(self, error: SteadError) -> None:
+        """End everything at once: what runs, and what waits for a commit, is answered with `error`."""
+        gate = self.state.gate
+        self._held, self._events_max, self.is_over = self._take_unrun(), 0, True
+        self.reset(error)
+        self._forget()
+        gate.lose(error)
+
+    def give_back(self) -> list[Delivery]:
+        """End here for good. Returns the events of others that have not run, in order."""
+        unrun = self._take_unrun()
+        self._held, self._events_max, self.is_over = None, 0, True
+        for delivery in unrun:
+            if isinstance(delivery.event, _OWN):
+                delivery.release(None, self._has_left())
+        return [delivery for delivery in unrun if not isinstance(delivery.event, _OWN)]
+
+    def _take_unrun(self) -> list[Delivery]:
+        """Every event that has not begun, in order, the one that the actor is being loaded for first."""
+        unrun = [*self.mailbox.waiting, *(self._held or ())]
+        if self._preparing is not None:
+            unrun.insert(0, self._preparing)
+        self._preparing = None
+        self.mailbox.waiting.clear()
+        return unrun
 
     # -- the mailbox -------------------------------------------------------------------------------------------------------------
 
@@ -197,7 +286,9 @@ class Activation:
             return True
         try:
             if self._instance is None or self._stale:
+                self._preparing = delivery
                 await self._prepare(delivery)
+                self._preparing = None
             turn = self._turn(delivery)
             if is_chore(delivery.event):
                 await self._execute(turn, self.state.do_chore(turn))
@@ -207,11 +298,27 @@ class Activation:
                 value = await self._execute(turn, self._instance.handle(turn, self.state.alarms))
         except TurnBroken:
             return False
+        except (StateLost, OwnedElsewhere, LeaseLost) as exc:
+            return self._put_back(exc)
         except RAISED as exc:
+            if self.is_over:  # it could not be loaded, and whoever ended this has taken the event
+                return False
+            self._preparing = None
             self._answer(delivery, None, exc)
         else:
             self._answer(delivery, value, None)
         return True
+
+    def _put_back(self, why: Exception) -> bool:
+        """The actor could not be loaded: it is not this node's, or has to be loaded anew. Returns whether the mailbox goes on."""
+        if self._preparing is None:  # whoever gave this activation up has the event
+            return False
+        if isinstance(why, StateLost) and not self.is_over:
+            self.mailbox.waiting.appendleft(self._preparing)
+            self._preparing = None
+            return True
+        self._home.not_ours(self, why.owner if isinstance(why, OwnedElsewhere) else 0)
+        return False
 
     def _turn(self, delivery: Delivery) -> Turn:
         self._home.turns += 1
@@ -230,6 +337,8 @@ class Activation:
         """Load the actor and make its instance where needed."""
         if not self.state.is_loaded:
             await self.state.load()
+            if self.is_over:
+                raise StateLost
         if self._stale and self.mailbox.exclusive:
             self._drop_instance()
         if self._instance is None and not is_chore(delivery.event):
@@ -237,9 +346,13 @@ class Activation:
 
     async def _construct(self, delivery: Delivery) -> None:
         members = {**self._members, "ctx": Context(self, self._home.tasks, self._home.rooms)}
-        instance = Instance(self.actor_class, members, await self.state.stored_attributes())
+        epoch, stored = self.state.epoch, await self.state.stored_attributes()
+        if self.state.epoch != epoch:
+            raise StateLost
+        instance = Instance(self.actor_class, members, stored)
         self._instance, self.state.attributes = instance, instance.attributes
         if self.actor_class.starts:
+            self._preparing = None
             try:
                 await self._execute(self._turn(delivery.beforehand()), instance.object.on_start())
             except RAISED:
@@ -303,7 +416,10 @@ class Activation:
         if turn.delivery.task is not None:
             turn.delivery.task.cancel()
         outer = self._outer(turn.delivery.event.chain)
-        self._answer(turn.delivery, None, error)
+        if isinstance(error, Ambiguous):  # nor is this the application's fault, which may raise it as well
+            self.state.gate.release(turn.delivery, None, carried(error, f"{self.actor}"))
+        else:
+            self._answer(turn.delivery, None, error)
         if outer is None:
             self.mailbox.end()
             self._pump()
@@ -376,7 +492,7 @@ class Activation:
         if self.state.settle(commit) and self.is_idle:
             self._home.idle(self)
 
-    def commit_lost(self, commit: Commit, error: DurabilityLost) -> None:
+    def commit_lost(self, commit: Commit, error: SteadError) -> None:
         """Start again from what is durable: everything that saw the lost writes is answered with the error."""
         gate = self.state.lose(commit)
         if gate is None:

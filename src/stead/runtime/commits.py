@@ -4,7 +4,8 @@ While the engine makes one batch durable the next one collects, so a lone write 
 Where a batch was shared the next one begins a round of the loop later: the answers go out before the writer competes with them for
 the interpreter, and what that round brings shares the flush.
 
-The engine refuses single commits whose owner was fenced; if it fails as a whole, nothing of the batch was applied.
+The engine refuses single commits whose owner was fenced; if it fails as a whole, nothing of the batch was applied, unless it says
+that it does not know.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections import deque
 from typing import Protocol
 
 from stead.clock import sleep
-from stead.errors import DurabilityLost
+from stead.errors import Ambiguous, DurabilityLost, SteadError
 from stead.runtime.tasks import Tasks
 from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Engine
 
@@ -22,7 +23,9 @@ class Committed(Protocol):
     """Who submitted a commit and hears how it ended."""
 
     def commit_durable(self, commit: Commit) -> None: ...
-    def commit_lost(self, commit: Commit, error: DurabilityLost) -> None: ...
+    def commit_lost(self, commit: Commit, error: SteadError) -> None:
+        """`DurabilityLost`: it was not applied. `Ambiguous`: it may have been; whoever claims the actor next finds out."""
+        ...
 
 
 class Committer:
@@ -63,7 +66,11 @@ class Committer:
             applied = await self._engine.commit([commit for commit, _ in batch])
         except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
             for commit, owner in batch:
-                lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {exc}")
+                lost: SteadError
+                if isinstance(exc, Ambiguous):
+                    lost = Ambiguous(f"the writes of {commit.actor} may be durable: {exc}")
+                else:
+                    lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {exc}")
                 lost.__cause__ = exc
                 owner.commit_lost(commit, lost)
             return

@@ -1,30 +1,55 @@
-"""The one door: every event for an actor or a service passes `deliver`."""
+"""The one door: every event for an actor or a service passes `deliver`.
+
+In a cluster an actor that is not in memory here may be another node's: `Elsewhere` decides, and gives those events that are to run
+here to `take_in`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Mapping
-from typing import Any, cast
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, cast
 
 from stead.api import CURRENT_ENV
 from stead.clock import Clock, sleep
-from stead.errors import Ambiguous, DurabilityLost, Invalid, Unavailable
-from stead.events import AlarmDue, Call, Event, Fetch, SocketEvent
-from stead.ids import ActorId, Chance
+from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
+from stead.events import AlarmDue, Call, Event, Fetch, Settled, SocketEvent
+from stead.ids import ActorId, Chance, parse_id
 from stead.runtime.activation import Activation
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committer
 from stead.runtime.deadlines import Deadlines
 from stead.runtime.env import Bindings
+from stead.runtime.gate import Lease, lease_lost
 from stead.runtime.residency import Residency, Resident
 from stead.runtime.room import Rooms
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.services import ServiceRunner
 from stead.runtime.tasks import Tasks
-from stead.runtime.turn import Delivery, Reply, Turn
+from stead.runtime.turn import Delivery, Reply, Turn, Warmed
 from stead.storage.contract import Commit, Engine
 
 _QUIET_POLL_S = 0.01  # while the node stops
+
+log = logging.getLogger("stead")
+
+
+class Elsewhere(Protocol):
+    """The other nodes, as the dispatcher sees them."""
+
+    @property
+    def lease(self) -> Lease: ...
+    def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
+        """An event for an actor that is not in memory here: `take_in`, or to the node that has it."""
+        ...
+
+    def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
+        """These events did not run here and go, in this order, to `owner`; 0: to whoever has the actor."""
+        ...
+
+
+MakeElsewhere = Callable[["Dispatcher"], Elsewhere]
 
 
 class Dispatcher:
@@ -38,6 +63,7 @@ class Dispatcher:
         chance: Chance,
         env: Bindings,
         resident_bytes_max: int,
+        elsewhere: MakeElsewhere | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._classes = classes
@@ -51,12 +77,16 @@ class Dispatcher:
         self.tasks = Tasks()
         self.tasks.base.run(CURRENT_ENV.set, env)
         self.committer = Committer(engine, self.tasks)
-        self.scheduler = AlarmScheduler(engine, clock, self.tasks, self._deliver_alarm)
+        self.scheduler = AlarmScheduler(engine, clock, self.tasks, self._deliver_alarm, is_shared=elsewhere is not None)
         self.residency = Residency(resident_bytes_max, self._evict)
         self.deadlines = Deadlines()
         self.idle = self.residency.idle
         self.turns = 0
+        self._first_turn = 0
         self.closed = False
+        self._elsewhere = None if elsewhere is None else elsewhere(self)
+        self.lease = None if self._elsewhere is None else self._elsewhere.lease
+        self._kept: dict[str, int] = {}  # in a cluster, by id: the epochs of actors whose claim outlasts their hibernation
 
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
         """Hand an event over; what comes back is its reply. The event is in the target's mailbox when this returns."""
@@ -69,16 +99,34 @@ class Dispatcher:
     def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
         """`deliver`, with who is answered and the turn that waits for it."""
         activation = self.activations.get(target.text)
+        if activation is not None:
+            self._accept(activation, event, reply, caller)
+        elif self._elsewhere is not None and target.unit in self._classes:
+            self._elsewhere.forward(target, event, reply, caller)
+        else:
+            self.take_in(target, event, reply, caller)
+
+    def take_in(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
+        """`forward` to this node, whoever has the actor."""
+        activation = self.activations.get(target.text)
         if activation is None:
             actor_class = self._classes.get(target.unit)
             # What a running turn asks for still runs, and so does the end of a connection.
             refused = self.closed and caller is None and not isinstance(event, SocketEvent)
             if actor_class is None or refused:
-                reply.set_exception(_refusal(target, refused))
+                if not reply.done():
+                    reply.set_exception(_refusal(target, refused))
                 return
-            activation = self.activations[target.text] = Activation(target, actor_class, self)
-        actor_class = activation.actor_class
-        delivery = Delivery(event, reply, _is_shared(event, actor_class))
+            activation = self._activate(target, actor_class)
+        self._accept(activation, event, reply, caller)
+
+    def _activate(self, target: ActorId, actor_class: ActorClass) -> Activation:
+        activation = self.activations[target.text] = Activation(target, actor_class, self)
+        self._kept.pop(target.text, None)
+        return activation
+
+    def _accept(self, activation: Activation, event: Event, reply: Reply, caller: Turn | None) -> None:
+        delivery = Delivery(event, reply, _is_shared(event, activation.actor_class))
         if caller is not None:
             assert isinstance(reply, asyncio.Future)
             caller.call(delivery, reply)
@@ -102,17 +150,101 @@ class Dispatcher:
     def alarms_committed(self, commit: Commit) -> None:
         self.scheduler.committed(commit)
 
+    def not_ours(self, activation: Activation, owner: int) -> None:
+        """Another node has the actor: what waits for it goes there."""
+        assert self._elsewhere is not None, "an engine of one node knows no other owner"
+        deliveries = activation.give_back()
+        self._remove(activation)
+        self._elsewhere.returned(activation.actor, deliveries, owner)
+
+    def room_ended(self, actor: ActorId) -> None:
+        epoch = self._kept.pop(actor.text, 0)
+        if epoch:
+            self.tasks.start(self._release(actor, epoch))
+
+    # -- what the cluster asks -----------------------------------------------------------------------------------------------------
+
+    def number_turns_from(self, number: int) -> None:
+        """Count turns from here on, so that no two nodes give the same number to turns of one actor."""
+        self.turns = self._first_turn = number
+
+    @property
+    def turns_run(self) -> int:
+        return self.turns - self._first_turn
+
+    def has(self, actor: ActorId) -> bool:
+        """Whether an actor is this node's for sure: it is in memory, or its connections are here."""
+        return actor.text in self.activations or actor.text in self._kept
+
+    def owned(self) -> list[ActorId]:
+        """The actors that this node has for sure."""
+        return [*(activation.actor for activation in self.activations.values()), *map(parse_id, self._kept)]
+
+    def is_repeatable(self, target: ActorId, event: Event) -> bool:
+        """Whether it does no harm if an event runs twice."""
+        if isinstance(event, Call) and (event.origin is not None or event.idempotency_key is not None):
+            return True
+        actor_class = self._classes.get(target.unit)
+        return isinstance(event, AlarmDue | Settled) or (actor_class is not None and _is_shared(event, actor_class))
+
+    async def warm(self, target: ActorId) -> None:
+        """Bring an actor into memory. Raises `Unavailable` if it is another node's after all."""
+        actor_class = self._classes.get(target.unit)
+        if actor_class is not None and target.text not in self.activations:
+            reply: asyncio.Future[None] = self._loop.create_future()
+            self._activate(target, actor_class).accept(Delivery(Warmed(), reply))
+            await reply
+
+    async def depart(self, actor: ActorId, to: int, grace_s: float) -> None:
+        """Give an actor to another node. What comes meanwhile goes there, after the last commit here."""
+        assert self._elsewhere is not None
+        activation = self.activations.get(actor.text)
+        if activation is None:
+            epoch = self._kept.pop(actor.text, 0)
+            if epoch:
+                await self._release(actor, epoch)
+        elif not activation.is_leaving:
+            try:
+                await activation.depart(grace_s)
+            except EngineFailed as exc:  # the next claim finds out who has it
+                log.warning("the claim of %s could not be released: %s", actor, exc)
+            deliveries = activation.give_back()
+            self._remove(activation)
+            self._elsewhere.returned(actor, deliveries, to)
+
+    def give_up(self) -> None:
+        """End every actor here at once: another node may have it. What did not run goes there, all else is answered `Ambiguous`."""
+        assert self._elsewhere is not None
+        activations = list(self.activations.values())
+        self.activations.clear()
+        self._kept.clear()
+        for activation in activations:
+            activation.give_up(lease_lost())
+            self._remove(activation)
+        for activation in activations:
+            self._elsewhere.returned(activation.actor, activation.give_back(), 0)
+
     # -- leaving memory ------------------------------------------------------------------------------------------------------------
 
     def _evict(self, resident: Resident) -> None:
         self.evict(cast(Activation, resident))
 
     def evict(self, activation: Activation) -> None:
-        """Drop an idle actor from memory."""
+        """Drop an idle actor from memory. In a cluster one with connections stays this node's."""
+        self._remove(activation)
+        actor, epoch = activation.actor, activation.leave()
+        if epoch and self._elsewhere is not None and activation.room is not None:
+            self._kept[actor.text] = epoch
+        elif epoch:
+            self.tasks.start(self._release(actor, epoch))
+
+    def _remove(self, activation: Activation) -> None:
         self.residency.forget(activation)
         if self.activations.get(activation.actor.text) is activation:
             del self.activations[activation.actor.text]
-        self.tasks.start(activation.leave())
+
+    async def _release(self, actor: ActorId, epoch: int) -> None:
+        await self.engine.release(actor, epoch)
 
     async def drain(self, grace_s: float) -> None:
         """Take no more events from outside, let turns end for `grace_s` seconds, and commit what they wrote.

@@ -3,6 +3,9 @@
 Whatever wants out (a reply, a call to another unit, a caller of `sync`) is held with the number of the last commit submitted before
 it, and released in the order it came once that commit is durable. With nothing pending it leaves at once. If a commit is lost,
 everything held is answered with the error instead: nobody hears of what did not happen.
+
+In a cluster a node may be asleep while another takes its actors over. There the gate looks at the node's lease as well, at the very
+moment that something leaves: what a turn only read may be old by then, and nobody would fence it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from stead.errors import SteadError
+from stead.errors import Ambiguous, SteadError
 
 
 class Held(Protocol):
@@ -36,6 +39,15 @@ class Wait:
                 self.future.set_result(None)
             else:
                 self.future.set_exception(error)
+
+
+class Lease(Protocol):
+    """This node's right to own actors."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can own them at this moment, by a clock that does not stand still with the process."""
+        ...
 
 
 class Gate:
@@ -80,3 +92,36 @@ class Gate:
             own = type(error)(str(error))
             own.__cause__ = error.__cause__
             self._held.popleft()[1].release(None, own)
+
+
+class LeasedGate(Gate):
+    """A gate that lets nothing out while the node's lease is not held."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, seq: int, lease: Lease) -> None:
+        super().__init__(seq)
+        self._lease = lease
+
+    def release(self, held: Held, value: Any = None, error: BaseException | None = None) -> None:
+        if self._lease.is_held:
+            super().release(held, value, error)
+        else:
+            held.release(None, lease_lost())
+
+    async def wait_open(self) -> None:
+        await super().wait_open()
+        if not self._lease.is_held:
+            raise lease_lost()
+
+    def settle(self, seq: int) -> None:
+        if self._lease.is_held:
+            super().settle(seq)
+        else:
+            self.durable = seq
+            self.lose(lease_lost())
+
+
+def lease_lost() -> Ambiguous:
+    """What hears who waits for a node that may not be the owner any more."""
+    return Ambiguous("the node has lost touch with the database, and another may own the actor by now; read the state first")

@@ -14,7 +14,7 @@ from stead.runtime.classes import ActorClass
 from stead.runtime.hooks import run_hook
 from stead.runtime.methods import find_method
 from stead.runtime.responses import make_request, to_response
-from stead.runtime.turn import Entry, Turn
+from stead.runtime.turn import Entry, Turn, Warmed
 
 
 class Instance:
@@ -55,6 +55,9 @@ class Instance:
             event.entered.set_result(turn)
         await event.left
 
+    async def warm(self) -> None:
+        """Nothing: that there is an instance now is all that was asked for."""
+
     def handle(self, turn: Turn, alarms: ActorAlarms) -> Coroutine[Any, Any, Any]:
         """What runs the turn's event and returns its reply."""
         match turn.delivery.event:
@@ -72,4 +75,6 @@ class Instance:
                 return self.run_alarm(event, turn, alarms)
             case Entry() as event:
                 return self.enter(event, turn)
+            case Warmed():
+                return self.warm()
         raise AssertionError("a chore needs no instance")

@@ -35,6 +35,9 @@ class Home(Protocol):
 
     def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def resident(self, actor: ActorId) -> Resident | None: ...
+    def room_ended(self, actor: ActorId) -> None:
+        """The last connection of an actor has gone."""
+        ...
 
 
 class Resident(Protocol):
@@ -250,6 +253,7 @@ class Rooms:
     def drop(self, room: Room) -> None:
         if self._rooms.get(room.actor.text) is room:
             del self._rooms[room.actor.text]
+            self.home.room_ended(room.actor)
 
     # -- the node's end ------------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from stead.events import Event, Fetch, Handover
 from stead.ids import ANSWERS_UNIT, ActorId, Chance
 from stead.runtime.answers import Answer
 from stead.runtime.classes import ActorClass
-from stead.runtime.dispatcher import Dispatcher
+from stead.runtime.dispatcher import Dispatcher, MakeElsewhere
 from stead.runtime.env import Bindings, Client, bind_units
 from stead.runtime.inbound import Inbound
 from stead.runtime.parties import Parties
@@ -36,7 +36,7 @@ class Runtime:
     """Make it inside a running event loop.
 
     `variables` are what `env` has besides the units, `env` is the bindings as an outsider sees them, and `clients` make what
-    stands in it for the namespaces of their units.
+    stands in it for the namespaces of their units. `elsewhere` makes the way to the other nodes of a cluster.
     """
 
     def __init__(
@@ -51,11 +51,12 @@ class Runtime:
         variables: Mapping[str, object],
         service_variables: Mapping[str, Mapping[str, str]],
         limits: Limits,
+        elsewhere: MakeElsewhere | None = None,
     ) -> None:
         self._limits = limits
         self.env = Bindings(clock)
         classes = {unit: ActorClass(unit, cls) for unit, cls in {**actors, ANSWERS_UNIT: Answer}.items()}
-        self._dispatcher = Dispatcher(classes, engine, clock, chance, self.env, limits.resident_bytes_max)
+        self._dispatcher = Dispatcher(classes, engine, clock, chance, self.env, limits.resident_bytes_max, elsewhere)
         for name, value in variables.items():
             self.env.bind(name, value)
         door = self._dispatcher
@@ -114,7 +115,7 @@ class Runtime:
             "residents": len(dispatcher.activations),
             "resident_bytes": dispatcher.residency.size_bytes,
             "sockets": dispatcher.rooms.count(),
-            "turns": dispatcher.turns,
+            "turns": dispatcher.turns_run,
             "commits": dispatcher.committer.commits,
             "flushes": dispatcher.committer.flushes,
         }

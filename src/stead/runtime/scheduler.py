@@ -3,6 +3,9 @@
 The engine's index is the truth; this holds the time of the next wake-up only. An alarm is asked for again until the commit of its
 run has changed the index, so a wake that came to nothing (a full mailbox, a failed disk) is repeated after a pause, and a process
 that dies forgets nothing. Wall time may jump or drift: every `POLL_S` it is compared with the loop's, in which the wake-up is set.
+
+In a cluster other nodes set alarms as well, and those of one that dies become others' to fire: there the index is looked at every
+`SHARED_POLL_S`. The engine says which alarms are this node's.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from stead.runtime.tasks import Tasks
 from stead.storage.contract import AlarmRow, Commit, Engine
 
 POLL_S = 10.0  # how late an alarm may be after the wall clock jumped forward
+SHARED_POLL_S = 1.0  # how late an alarm may be that another node set
 DRIFT_S = 0.5  # by which the clocks may part before the index is looked at anew
 UNDER_WAY_MAX = 512  # alarms delivered and not answered
 LOOK_MAX = 10_000  # alarms read at a time, and the most that are remembered as paused
@@ -32,11 +36,12 @@ log = logging.getLogger("stead")
 class AlarmScheduler:
     """One per node."""
 
-    def __init__(self, engine: Engine, clock: Clock, tasks: Tasks, deliver: Deliver) -> None:
+    def __init__(self, engine: Engine, clock: Clock, tasks: Tasks, deliver: Deliver, *, is_shared: bool = False) -> None:
         self._engine = engine
         self._clock = clock
         self._tasks = tasks
         self._deliver = deliver
+        self._is_shared = is_shared
         self._loop = asyncio.get_running_loop()
         self._under_way: set[tuple[str, str]] = set()
         self._paused: dict[tuple[str, str], float] = {}  # until when, in loop time
@@ -110,6 +115,8 @@ class AlarmScheduler:
                 delay_s = None if next_ms is None else (next_ms - self._clock.now_ms()) / 1000
         except EngineFailed as exc:
             log.error("alarms cannot be read and wait: %s", exc)
+        if self._is_shared:
+            delay_s = SHARED_POLL_S if delay_s is None else min(delay_s, SHARED_POLL_S)
         self._looking = False
         if self._again:
             delay_s = 0

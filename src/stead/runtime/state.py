@@ -20,7 +20,7 @@ from stead.runtime.attributes import Attributes
 from stead.runtime.chores import WAKE_ALARM
 from stead.runtime.classes import ActorClass
 from stead.runtime.commits import Committed, Committer
-from stead.runtime.gate import Gate
+from stead.runtime.gate import Gate, Lease, LeasedGate
 from stead.runtime.outbox import Door, Leaving, Outbox
 from stead.runtime.receipts import Receipts
 from stead.runtime.sql import ActorSql
@@ -42,6 +42,7 @@ class Home(Door, Protocol):
     chance: Chance
     committer: Committer
     tasks: Tasks
+    lease: Lease | None  # None: nobody else can own actors
 
 
 class Owner(Committed, Protocol):
@@ -100,7 +101,8 @@ class ActorState:
         claim = await self._home.engine.claim(self.actor)
         self.epoch = claim.epoch
         self._entries = Entries(self.actor, claim, self._home.engine)
-        self.gate = Gate(claim.seq)
+        lease = self._home.lease
+        self.gate = Gate(claim.seq) if lease is None else LeasedGate(claim.seq, lease)
         self._weigh()
 
     def _weigh(self) -> None:

@@ -55,6 +55,15 @@ class SignalsAnswered:
         self.chain: Chain = ()
 
 
+class Warmed:
+    """The event that brings an actor into memory, for whoever comes next."""
+
+    __slots__ = ("chain",)
+
+    def __init__(self) -> None:
+        self.chain: Chain = ()
+
+
 class Reply(Protocol):
     """Who hears how an event ended: a future, or the receipt of a socket's event."""
 
@@ -84,7 +93,7 @@ class Delivery:
 
     __slots__ = ("event", "reply", "shared", "task", "turn", "waiting_at", "waiting_in")
 
-    def __init__(self, event: Event | Entry | AlarmFailed | SignalsAnswered, reply: Reply, shared: bool = False) -> None:
+    def __init__(self, event: Event | Entry | AlarmFailed | SignalsAnswered | Warmed, reply: Reply, shared: bool = False) -> None:
         self.event = event
         self.reply = reply
         self.shared = shared  # may run beside others that are
