@@ -5,6 +5,7 @@ from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.router import Router
 from stead.cluster.tls import TlsFiles
 from stead.cluster.websocket import WebSocketNetwork
 
@@ -20,6 +21,7 @@ __all__ = [
     "Network",
     "Peers",
     "Receiver",
+    "Router",
     "TlsFiles",
     "Unreachable",
     "Watcher",

@@ -1,6 +1,7 @@
 """The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
 
 from stead.node.application import LoadedApplication, load_application, manifest_path
+from stead.node.clustered import ClusterPart
 from stead.node.migrations import read_migrations
 from stead.node.node import Node, Operating, UnitLine, directory, public_actors
 from stead.node.secrets import SecretStore
@@ -10,6 +11,7 @@ from stead.node.variables import declared_variables, find_values, resolved
 
 __all__ = [
     "MIB",
+    "ClusterPart",
     "LoadFailed",
     "LoadedApplication",
     "Node",

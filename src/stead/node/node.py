@@ -22,6 +22,7 @@ from stead.ids import ActorId, Chance, binding_name
 from stead.manifest import Visibility
 from stead.node.application import LoadedApplication
 from stead.node.blobs import ObjectBlobs
+from stead.node.clustered import ClusterPart
 from stead.node.s3 import s3_endpoint
 from stead.node.settings import Settings
 from stead.node.traces import LoadFailed, describe
@@ -47,6 +48,7 @@ class Operating:
     is_development: bool = False
     cache: Path | None = None  # the file of cached responses; None: memory
     blobs: Blobs | None = None  # where the bodies of objects are; None: where the settings say
+    cluster: ClusterPart | None = None  # None: the node is alone, and nobody else uses its engine
 
 
 class Node:
@@ -66,6 +68,8 @@ class Node:
     ) -> None:
         environ = operating.environ or {}
         self._application = application
+        self.cluster = operating.cluster
+        self._grace_s = settings.shutdown_timeout_s
         self._is_ready = False
         self._cache = CacheStore(operating.cache, settings.cache_bytes_max)
         variables = application_variables(application.manifest, environ)
@@ -80,6 +84,7 @@ class Node:
                 variables={**variables, RESPONSES: ResponseCache(self._cache, clock)},
                 service_variables=service_variables(application.manifest, environ),
                 limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
+                elsewhere=None if operating.cluster is None else operating.cluster.elsewhere,
             )
         except SteadError:
             raise
@@ -112,6 +117,8 @@ class Node:
 
     async def start(self) -> None:
         """Begin: from here on requests are answered and alarms run. What the start of a data service raises passes as it is."""
+        if self.cluster is not None:
+            await self.cluster.start()
         for unit, binding in self._application.bindings.items():
             if binding.on_start is not None:
                 await binding.on_start(self._client(unit))
@@ -119,15 +126,21 @@ class Node:
         self._is_ready = True
 
     async def close(self) -> None:
-        """Finish turns, commit what they wrote, and stop. The engine stays open."""
+        """Finish turns, commit what they wrote, and stop; in a cluster the others get the actors. The engine stays open."""
         self._is_ready = False
+        if self.cluster is not None:
+            await self.cluster.drain(self._grace_s)
         await self._runtime.close()
+        if self.cluster is not None:
+            await self.cluster.close()
         self._cache.close()
 
     async def abandon(self) -> None:
         """Stop at once, as a crash would: what is not committed is lost."""
         self._is_ready = False
         await self._runtime.abandon()
+        if self.cluster is not None:
+            await self.cluster.abandon()
         self._cache.close()
 
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:

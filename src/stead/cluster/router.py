@@ -1,0 +1,429 @@
+"""Which node an event goes to: this one, or another by a channel.
+
+**Who has an actor.** The engine knows; nobody asks it first. An event for an actor that is not in memory here goes to the node that
+had it last, as far as this one heard, else to the node that rendezvous hashing names. That one claims the actor; if another owns it
+the claim says who, and the event comes back with that address. So a wrong guess costs a step, never a second owner.
+
+**One place.** While events for an actor are on their way to another node, it is not taken in here, and who asks for it is sent
+after them. Else what is sent now could overtake what comes back.
+
+**Waiting.** A node that cannot be reached may be dead, or only out of reach: it owns its actors until its lease is over. Events
+wait for that, in their order, and are refused as `Unavailable` once it should have ended. Their number and size are bounded.
+
+**The lease.** A node that cannot renew its lease takes in no more actors, and in time gives up those it has: see `lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from stead.clock import Clock, sleep
+from stead.cluster.conversation import Conversation, Listener
+from stead.cluster.membership import Membership
+from stead.cluster.moving import Moving
+from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.route import Item, Line, Route, lost_error
+from stead.cluster.serving import Answering, Served
+from stead.cluster.streams import RemoteResponse, Streams
+from stead.cluster.wire import (
+    MALFORMED,
+    Answer,
+    Done,
+    Failed,
+    Flowing,
+    ForActor,
+    HandedOver,
+    Leaving,
+    Pull,
+    Whole,
+    decode_opening,
+    encode,
+    handover_of,
+)
+from stead.errors import Overloaded, Unavailable
+from stead.events import Event, Fetch, SocketEvent
+from stead.ids import ActorId, parse_id
+from stead.logic.placement import Candidate, rendezvous
+from stead.runtime import Delivery, Reply, Tasks, Turn, WholeResponse, unpacked
+from stead.storage.membership import Member, SharedEngine
+
+ROUTES_MAX = 10_000  # remembered ways to actors: each is a conversation of some hundred bytes on either side
+ROUTE_EVENTS_MAX = 1_000  # that wait for one actor's node
+EVENTS_MAX = 50_000  # under way or waiting, of the whole node
+EVENTS_BYTES_MAX = 256 * 1024 * 1024  # and what is in them: eight of the largest
+RETRY_S = 0.5  # before a node that cannot be reached is doubted
+PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
+REDIRECTS_MAX = 32  # of one event
+REDIRECTS_AT_ONCE = 2  # further ones wait a little, doubling
+_PAUSE_S, _PAUSE_S_MAX = 0.01, 0.5
+_QUIET_POLL_S = 0.01  # while the node stops
+
+log = logging.getLogger("stead.cluster")
+
+
+class Here(Protocol):
+    """This node's dispatcher."""
+
+    clock: Clock
+    tasks: Tasks
+
+    def take_in(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
+    def has(self, actor: ActorId) -> bool: ...
+    def owned(self) -> list[ActorId]: ...
+    def is_repeatable(self, target: ActorId, event: Event) -> bool: ...
+    async def warm(self, target: ActorId) -> None: ...
+    async def depart(self, actor: ActorId, to: int, grace_s: float) -> None: ...
+    def give_up(self) -> None: ...
+
+
+class Router:
+    """One per node of a cluster. It is the runtime's `Elsewhere`."""
+
+    def __init__(self, here: Here, peers: Peers, membership: Membership, engine: SharedEngine) -> None:
+        self.lease = membership.lease
+        self.streams = Streams(peers, here.tasks)
+        self.moving = Moving(here, self, peers, engine)
+        self._here = here
+        self._peers = peers
+        self._membership = membership
+        self._routes: OrderedDict[str, Route] = OrderedDict()  # by id, the one used last at the end
+        self._events = self._bytes = 0
+        self._news = asyncio.Event()  # replaced when it is set: the members have changed
+        self._is_leaving = False
+        self._stopping: set[int] = set()  # nodes that said so
+        peers.on_conversation = self._opened
+
+    # -- what the dispatcher asks --------------------------------------------------------------------------------------------------
+
+    def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
+        """An event for an actor that is not in memory here."""
+        route = self._routes.get(target.text)
+        is_free = route is None or route.is_idle
+        if is_free and (isinstance(event, SocketEvent) or self._here.has(target) or self._stop(target, route) == self.me):
+            self._forget(route)
+            self._here.take_in(target, event, reply, caller)
+            return
+        route = self._route(target)
+        item = Item(event, reply, caller)
+        if len(route.waiting) >= ROUTE_EVENTS_MAX or self._events >= EVENTS_MAX or self._bytes >= EVENTS_BYTES_MAX:
+            item.fail(Overloaded(f"too many events wait for the node of {target}; try again later"))
+            return
+        self._begun(item)
+        if route.line is not None and not route.waiting and not route.line.is_closing:
+            route.line.send(item)
+        else:
+            self._queue(route, [item])
+
+    def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
+        """These have not run here."""
+        refused: dict[Served, list[int]] = {}
+        items = []
+        for delivery in deliveries:
+            if isinstance(delivery.reply, Answering):
+                refused.setdefault(delivery.reply.served, []).append(delivery.reply.number)
+            else:
+                items.append(Item(delivery.event, delivery.reply, None))  # type: ignore[arg-type]
+        for served, numbers in refused.items():
+            served.refuse(numbers, owner)
+        if owner or items:
+            route = self._route(target)
+            for item in items:
+                self._begun(item)
+            self.refused(route, items, self.me, owner)
+
+    # -- who is there --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def me(self) -> int:
+        return self._membership.incarnation
+
+    @property
+    def is_accepting(self) -> bool:
+        """Whether this node may take actors in."""
+        return not self._is_leaving and self._membership.may_claim
+
+    def candidates(self) -> list[Candidate]:
+        """The nodes that take actors in, as far as is known."""
+        me, accepts = self.me, self.is_accepting
+        others = [node for node in self._membership.candidates if node.incarnation not in self._stopping]
+        return [node for node in others if (accepts if node.incarnation == me else not node.is_draining)]
+
+    def members_changed(self, members: Sequence[Member]) -> None:
+        """The list is another one: look again at what waits."""
+        self._stopping.intersection_update(member.incarnation for member in members)
+        self._news.set()
+        self._news = asyncio.Event()
+
+    def lost(self, route: Route, items: Iterable[Item]) -> None:
+        """A line was lost: what does no harm twice is sent again, the rest may have run."""
+        again = []
+        for item in items:
+            pulled = isinstance(item.event, Fetch) and not self.streams.is_offered(item.token)
+            if not pulled and self._here.is_repeatable(route.target, item.event):
+                again.append(item)
+            else:
+                self.settled(item, lost_error())
+        if again:
+            self._queue(route, again, in_front=True)
+        elif route.is_idle:
+            self._forget(route)
+
+    def lease_lost(self) -> None:
+        """The lease is over, or will be before it can be renewed: end every actor here."""
+        self._here.give_up()
+
+    # -- leaving -------------------------------------------------------------------------------------------------------------------
+
+    async def drain(self, grace_s: float) -> None:
+        """Give every actor to other nodes, and take in none any more. After it nothing that others sent is lost by closing."""
+        self._is_leaving = True
+        until_s = self._here.clock.elapsed_s() + grace_s
+        await self.moving.move_all(grace_s)
+        known = {member.incarnation for member in self._membership.members()}
+        await self.moving.say_farewell(sorted(known - {self.me, *self._stopping}))
+        while self._events and self._here.clock.elapsed_s() < until_s:
+            await sleep(_QUIET_POLL_S)
+
+    def stopping(self, incarnation: int) -> None:
+        """A node takes no more events."""
+        self._stopping.add(incarnation)
+        for route in [route for route in self._routes.values() if route.line is not None and route.line.owner == incarnation]:
+            if route.is_idle:
+                self._forget(route)
+            elif route.line is not None:
+                route.line.is_closing = True
+
+    def close(self) -> None:
+        """Nobody will answer any more."""
+        for route in list(self._routes.values()):
+            while route.waiting:
+                self.settled(route.waiting.popleft(), Unavailable("the node is stopping; try again"))
+            if route.line is not None:
+                route.line.lost()
+        self._routes.clear()
+        self.streams.close()
+
+    # -- where to ------------------------------------------------------------------------------------------------------------------
+
+    def _stop(self, target: ActorId, route: Route | None) -> int:
+        """Where events for an actor go next; 0 if nobody may take it."""
+        if route is None:
+            return self.guess(target, ())
+        if route.line is not None:
+            return route.line.owner
+        owner = route.owner
+        if owner and owner not in route.avoid and self._may_own(owner):
+            return owner
+        found = self.guess(target, route.avoid)
+        if not found:
+            route.avoid.clear()
+        return found
+
+    def _may_own(self, incarnation: int) -> bool:
+        if incarnation == self.me:
+            return self.is_accepting
+        return incarnation not in self._stopping and self._membership.member(incarnation) is not None
+
+    def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
+        """Who should have an actor that nobody has, 0 if nobody can."""
+        node = rendezvous(target.text, [node for node in self.candidates() if node.incarnation not in avoid])
+        return 0 if node is None else node.incarnation
+
+    def _queue(self, route: Route, items: Sequence[Item], *, in_front: bool = False) -> None:
+        """Let events wait for a way, those that came back in front, and send what can be sent."""
+        now_s = self._here.clock.elapsed_s()
+        for item in items:
+            item.until_s = max(item.until_s or now_s + self._membership.lease_s + PATIENCE_S, now_s + PATIENCE_S)
+        if in_front:
+            route.waiting.extendleft(reversed(items))
+        else:
+            route.waiting.extend(items)
+        self._advance(route)
+
+    def _advance(self, route: Route) -> None:
+        if not route.is_seeking and not (route.pauses <= REDIRECTS_AT_ONCE and self._send(route)):
+            route.is_seeking = True
+            self._here.tasks.start(self._seek(route))
+
+    def _send(self, route: Route) -> bool:
+        """Send what waits, or take it in here; False if there is no way now."""
+        line, stop = route.line, self._stop(route.target, route)
+        if stop == 0 or (line is not None and line.is_closing):
+            return False
+        if stop == self.me:
+            self._take_in(route)
+            return True
+        if line is None:
+            line = Line(self, route, stop)
+            try:
+                line.conversation = self._peers.open(stop, encode(ForActor(route.target.text)), line)
+            except Unreachable:
+                return False
+            route.line, route.owner = line, stop
+        while route.waiting and route.line is line:
+            line.send(route.waiting.popleft())
+        return not route.waiting
+
+    def _take_in(self, route: Route) -> None:
+        items, target = list(route.waiting), route.target
+        route.waiting.clear()
+        self._forget(route)
+        for item in items:
+            self._ended(item)
+            self._here.take_in(target, item.event, item.reply, item.caller)
+
+    async def _seek(self, route: Route) -> None:
+        """Find a way for what waits, as long as it may wait."""
+        try:
+            if route.pauses > REDIRECTS_AT_ONCE:
+                await sleep(min(_PAUSE_S * 2 ** (route.pauses - REDIRECTS_AT_ONCE), _PAUSE_S_MAX))
+            while self._expire(route) and not self._send(route):
+                stop = self._stop(route.target, route)
+                if stop in {0, self.me} or route.line is not None:
+                    await self._wait_news()
+                elif not await self._peers.wait_connected(stop, RETRY_S):
+                    route.avoid.add(stop)
+        finally:
+            route.is_seeking = False
+        if route.waiting:
+            self._advance(route)
+
+    def _expire(self, route: Route) -> bool:
+        """Refuse what has waited too long. Returns whether anything waits still."""
+        now_s = self._here.clock.elapsed_s()
+        while route.waiting and (route.waiting[0].until_s <= now_s or route.waiting[0].redirects > REDIRECTS_MAX):
+            why = "the node that has it cannot be reached" if self.candidates() else "no node can take it"
+            self.settled(route.waiting.popleft(), Unavailable(f"{route.target}: {why}; nothing ran, try again"))
+        if not route.waiting and route.line is None:
+            self._forget(route)
+        return bool(route.waiting)
+
+    async def _wait_news(self) -> None:
+        try:
+            async with asyncio.timeout(RETRY_S):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    # -- routes --------------------------------------------------------------------------------------------------------------------
+
+    def _route(self, target: ActorId) -> Route:
+        route = self._routes.get(target.text)
+        if route is None:
+            route = self._routes[target.text] = Route(target)
+            self._drop_old()
+        else:
+            self._routes.move_to_end(target.text)
+        return route
+
+    def _drop_old(self) -> None:
+        for _ in range(len(self._routes) - ROUTES_MAX):
+            oldest = next(iter(self._routes.values()))
+            if oldest.is_idle:
+                self._forget(oldest)
+            else:
+                self._routes.move_to_end(oldest.target.text)
+
+    def _forget(self, route: Route | None) -> None:
+        if route is not None and self._routes.get(route.target.text) is route:
+            del self._routes[route.target.text]
+            route.close()
+
+    # -- what lines report ---------------------------------------------------------------------------------------------------------
+
+    def token(self, item: Item) -> int:
+        if isinstance(item.event, Fetch) and not item.token:
+            item.token = self.streams.offer_request(item.event.receive)
+        return item.token
+
+    def answered(self, line: Line, item: Item, answer: Answer) -> None:
+        line.route.pauses = 0
+        line.route.avoid.clear()
+        self._ended(item)
+        match answer:
+            case Done(_, value):
+                item.answer(value)
+            case Whole(_, status, headers, body):
+                item.answer(WholeResponse(body, status, headers))
+            case HandedOver():
+                item.answer(handover_of(answer))
+            case Failed(_, error):
+                item.fail(unpacked(error))
+            case Flowing(_, status, headers, token):
+                self.streams.expire(item.token)
+                item.answer(RemoteResponse(self.streams, line.owner, token, status, headers))
+                return
+        self.streams.withdraw(item.token)
+
+    def settled(self, item: Item, error: BaseException) -> None:
+        self._ended(item)
+        self.streams.withdraw(item.token)
+        item.fail(error)
+
+    def refused(self, route: Route, items: Sequence[Item], by: int, owner: int) -> None:
+        route.owner = owner
+        if owner:
+            route.avoid.clear()
+        else:
+            route.avoid.add(by)
+        route.pauses += 1
+        for item in items:
+            item.redirects += 1
+        if items or route.waiting:
+            self._queue(route, items, in_front=True)
+
+    def _begun(self, item: Item) -> None:
+        self._events += 1
+        self._bytes += item.size_bytes
+
+    def _ended(self, item: Item) -> None:
+        self._events -= 1
+        self._bytes -= item.size_bytes
+
+    # -- what peers ask ------------------------------------------------------------------------------------------------------------
+
+    def _opened(self, peer: int, opening: bytes, conversation: Conversation) -> Listener:
+        conversation.consumed(len(opening))
+        try:
+            opened = decode_opening(opening)
+            if isinstance(opened, ForActor):
+                return Served(self, peer, parse_id(opened.actor), conversation)
+        except MALFORMED:
+            conversation.abort()
+            return _Deaf()
+        if isinstance(opened, Pull):
+            return self.streams.pulled(opened, conversation)
+        if isinstance(opened, Leaving):
+            self.stopping(peer)
+        return self.moving.opened(opened, conversation)
+
+    def serve(self, served: Served, number: int, event: Event, reply: Answering) -> None:
+        """An event that a peer sent: its actor is taken in here, unless it is known to be elsewhere."""
+        target = served.target
+        if not self._here.has(target):
+            route = self._routes.get(target.text)
+            if route is not None and not route.is_idle:
+                served.refuse([number], route.owner if route.owner not in {self.me, served.peer} else 0)
+                return
+            if not self.is_accepting:
+                served.refuse([number], 0)
+                return
+            self._forget(route)
+        self._here.take_in(target, event, reply, None)
+
+
+class _Deaf:
+    """Hears what a peer says that nobody understands."""
+
+    def received(self, payload: bytes) -> None:
+        return
+
+    def ended(self) -> None:
+        return
+
+    def lost(self) -> None:
+        return

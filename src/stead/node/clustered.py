@@ -1,0 +1,82 @@
+"""A node's part in a cluster: its engine, its channels and its membership, and the router over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stead.cluster import Membership, Peers, Router
+from stead.errors import Unavailable
+from stead.ids import ActorId
+from stead.runtime import Dispatcher, Tasks
+from stead.storage.membership import Member, SharedEngine
+
+
+class ClusterPart:
+    """Made of a shared engine, of channels that listen already, and of the membership that names their address.
+
+    Give it to one node, whose engine is the same one.
+    """
+
+    here: Dispatcher  # both from the construction of the node on
+    router: Router
+
+    def __init__(self, engine: SharedEngine, peers: Peers, membership: Membership) -> None:
+        self.membership = membership
+        self._engine = engine
+        self._peers = peers
+        self._tasks = Tasks()
+        self._is_draining = False
+
+    def elsewhere(self, here: Dispatcher) -> Router:
+        """The node's way to the others."""
+        self.here = here
+        self.router = Router(here, self._peers, self.membership, self._engine)
+        return self.router
+
+    async def start(self) -> None:
+        """Join the cluster. Raises `EngineFailed` if the engine cannot be asked."""
+        self.membership.watchers.append(self)
+        await self.membership.start()
+        self.here.number_turns_from(self.membership.incarnation)
+
+    async def drain(self, grace_s: float) -> None:
+        """Give every actor to other nodes, and take in none any more."""
+        await self.router.drain(grace_s)
+
+    async def move(self, actor: ActorId, name: str) -> bool:
+        """Give an actor to the node of that name. False if nobody has it. Raises `Unavailable` if there is no such node."""
+        to = next((node.incarnation for node in self.membership.candidates if node.name == name), None)
+        if to is None:
+            raise Unavailable(f"there is no live node {name!r}")
+        return await self.router.moving.move(actor, to)
+
+    async def close(self) -> None:
+        """Leave the cluster. What this node owned is free at once."""
+        self.router.close()
+        await self.membership.close()
+        await self._end()
+
+    async def abandon(self) -> None:
+        """Stop at once, as a crash would: the lease ends by itself."""
+        self.router.close()
+        await self.membership.abandon()
+        await self._end()
+
+    async def _end(self) -> None:
+        await self._tasks.close()
+        await self._peers.close()
+
+    # -- what the membership tells -------------------------------------------------------------------------------------------------
+
+    def members_changed(self, members: Sequence[Member]) -> None:
+        """There is another list of who is alive."""
+        self._peers.become(self.membership.incarnation)
+        self._peers.update(members)
+        self.router.members_changed(members)
+        was_draining, self._is_draining = self._is_draining, self.membership.is_draining
+        if self._is_draining and not was_draining:
+            self._tasks.start(self.router.moving.move_all())
+
+    def lease_lost(self) -> None:
+        """Whatever is here may be another's."""
+        self.router.lease_lost()
