@@ -15,7 +15,7 @@ import grimp
 import pytest
 
 import stead
-from stead.cli.commands import COMMANDS
+from stead.cli.commands import COMMANDS, module_of
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "stead"
@@ -122,7 +122,7 @@ CODES = {  # newer releases of ruff print a rule's name, older ones its code
 def entry_points() -> set[str]:
     project = PYPROJECT["project"]
     groups: Iterable[dict[str, str]] = [project["scripts"], *project["entry-points"].values()]
-    commands = {f"stead.cli.{command}" for command in COMMANDS}  # imported by name, when asked for
+    commands = {module_of(command) for command in COMMANDS}  # imported by name, when asked for
     return commands | {target.partition(":")[0] for group in groups for target in group.values()}
 
 

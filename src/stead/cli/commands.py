@@ -10,8 +10,12 @@ import typer
 
 from stead.cli.console import Commands
 
-COMMANDS = ("dev", "serve", "check", "new", "actors", "bucket", "tasks", "queues", "db", "secrets")
-"""Each a module beside this one, which has a group `app` or a function of its own name."""
+COMMANDS = ("dev", "serve", "check", "new", "actors", "bucket", "tasks", "queues", "db", "secrets", "migrate-engine")
+"""Each a module beside this one (with `_` for `-`), which has a group `app` or a function of its own name."""
+
+
+def module_of(command: str) -> str:
+    return f"stead.cli.{command.replace('-', '_')}"
 
 
 class Stead(Commands):
@@ -23,14 +27,14 @@ class Stead(Commands):
     def get_command(self, ctx: object, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"stead.cli.{cmd_name}")
+        module = import_module(module_of(cmd_name))
         group = getattr(module, "app", None)
         command: Any
         if group is not None:
             command = typer.main.get_group(group)
         else:
             alone = typer.Typer(add_completion=False)
-            alone.command()(getattr(module, cmd_name))
+            alone.command()(getattr(module, cmd_name.replace("-", "_")))
             command = typer.main.get_command(alone)
         command.name = cmd_name
         return command

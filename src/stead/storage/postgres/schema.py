@@ -28,6 +28,7 @@ import asyncpg
 from stead.errors import EngineFailed
 
 PIECE_BYTES = 256 * 1024  # a value is stored in pieces up to this: relatives of PostgreSQL take no large rows
+FILLING = 1 << 30  # the version while all actors of another engine are moved here (`transfer.py`): nobody serves it
 ATTEMPTS_MAX = 10  # of several nodes that start at once to make the tables
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -117,6 +118,11 @@ async def _version(connection: Any, schema: str) -> int:
 
 
 def _checked(version: int, schema: str, steps: tuple[str, ...]) -> int:
+    if version == FILLING:
+        raise EngineFailed(
+            f"the schema {schema} is being filled by `stead migrate-engine`, or was until that was interrupted: wait for it, "
+            "or run it again to its end"
+        )
     if version > len(steps):
         raise EngineFailed(
             f"the schema {schema} has version {version} and this release of Stead knows up to {len(steps)}: install the release "
