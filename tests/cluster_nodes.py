@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -23,6 +23,7 @@ class Ear:
         self.heard: list[bytes] = []
         self.has_ended = False
         self.losses = 0
+        self.own_end = False  # who speaks for it has ended too: the conversation is over
         self.over = asyncio.get_running_loop().create_future()
         self.on_payload: Callable[[bytes], object] = len
 
@@ -39,6 +40,7 @@ class Ear:
     def lost(self) -> None:
         self.losses += 1
         assert self.losses == 1, "a conversation was lost twice"
+        assert not (self.has_ended and self.own_end), "a conversation was lost that was over"
         if not self.over.done():
             self.over.set_result(False)
 
@@ -59,6 +61,7 @@ class Answering(Ear):
     def ended(self) -> None:
         super().ended()
         self.conversation.send(str(sum(map(len, self.heard))).encode())
+        self.own_end = True
         self.conversation.end()
 
 
@@ -108,13 +111,13 @@ async def start_nodes(network: object, *addresses: str) -> list[Node]:
     return nodes
 
 
-def tell(nodes: list[Node], *told: Node) -> None:
+def tell(nodes: Sequence[Node], *told: Node) -> None:
     """Give `told`, all of them if none is named, the list of `nodes`."""
     for node in told or nodes:
         node.peers.update([member.member for member in nodes])
 
 
-async def connect(nodes: list[Node]) -> None:
+async def connect(nodes: Sequence[Node]) -> None:
     """Until each has a channel to each other."""
     for node in nodes:
         for other in nodes:
@@ -122,7 +125,7 @@ async def connect(nodes: list[Node]) -> None:
                 assert await node.peers.wait_connected(other.incarnation, 10.0), f"{node.name} has no channel to {other.name}"
 
 
-async def stop_nodes(nodes: list[Node]) -> None:
+async def stop_nodes(nodes: Sequence[Node]) -> None:
     for node in nodes:
         await node.peers.close()
     await sleep(0.1)  # for the last word of each to arrive

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import msgspec
 import pytest
 
 from stead.clock import sleep
-from stead.cluster import Unreachable
+from stead.cluster import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Unreachable
 from stead.cluster.channel import BEAT_S, BEATS_MAX
+from stead.cluster.conversation import UNCONSUMED_BYTES_MAX
+from stead.cluster.greeting import GREETING_S
+from stead.cluster.network import FULL_BYTES
+from stead.errors import Invalid
 from stead.ids import Chance
-from stead.testing import MemoryNetwork, check, current_clock
-from tests.cluster_nodes import Ear, Node, connect, start_nodes, stop_nodes
+from stead.testing import CHANNEL_SABOTAGES, MemoryNetwork, check, find, run, sabotaged
+from tests.cluster_nodes import Answering, Ear, Node, connect, start_nodes, stop_nodes, tell
 
 NOTICED_S = BEAT_S * (BEATS_MAX + 1)  # a dead peer
 TALKS = 20
@@ -40,6 +46,7 @@ class Talk:
                 await sleep(self.chance.fraction() * 0.1)
             await conversation.wait_room()
             conversation.send(self._payload())
+        self.ear.own_end = True
         conversation.end()
         self.outcome = "ended" if await self.ear.over else "lost"
 
@@ -62,8 +69,11 @@ def check_order(sender: Node, receiver: Node) -> None:
 async def disturb(network: MemoryNetwork, chance: Chance) -> None:
     """One fault of a network."""
     left, right = [("a", "b"), ("a", "c"), ("b", "c")][chance.below(3)]
-    if chance.below(2):
+    kind = chance.below(4)
+    if kind == 0:
         network.cut(left, right)
+    elif kind == 1:
+        network.silence(left, right)
     else:
         network.partition([left], [right], one_way=not chance.below(3))
         await sleep(chance.fraction() * 4)
@@ -109,6 +119,82 @@ async def stormy(seed: int) -> None:
     await chatter(seed, faults=True)
 
 
+async def partitioned(seed: int) -> None:
+    """Two nodes fall silent, and are cut off from each other, wherever their beats stand then."""
+    network, chance = MemoryNetwork(seed), Chance(seed)
+    nodes = a, b = await start_nodes(network, "a", "b")
+    await connect(nodes)
+    ears = Ear(), Ear()
+    a.peers.open(b.incarnation, b"", ears[0])
+    b.peers.open(a.incarnation, b"", ears[1])
+    await sleep(5.0 + chance.fraction())
+    assert not ears[0].losses and not ears[1].losses, "a silent channel is taken for a dead one"
+    network.partition(["a"], ["b"], one_way=bool(seed % 2))
+    await sleep(NOTICED_S + 2 * network.delay_s_max)
+    for node, other, ear in zip(nodes, nodes[::-1], ears, strict=True):
+        assert ear.losses == 1, "a dead peer is not noticed in time"
+        assert not node.peers.is_connected(other.incarnation)
+        with pytest.raises(Unreachable):
+            node.peers.open(other.incarnation, b"", Ear())
+    network.heal()
+    await connect(nodes)
+    await stop_nodes(nodes)
+
+
+async def in_time(wait: Coroutine[Any, Any, None]) -> None:
+    try:
+        async with asyncio.timeout(60.0):
+            await wait
+    except TimeoutError as exc:
+        raise AssertionError("a sender waits for ever") from exc
+
+
+class Slow(Answering):
+    """Consumes a payload now and then."""
+
+    def received(self, payload: bytes) -> None:
+        super(Answering, self).received(payload)
+
+
+async def throttled(seed: int) -> None:
+    """Who waits for room before each payload keeps no more than a window and a payload on the way, and gets all of it across."""
+    network, chance = MemoryNetwork(seed), Chance(seed)
+    nodes = a, b = await start_nodes(network, "a", "b")
+    b.answer = Slow  # type: ignore[method-assign]
+    await connect(nodes)
+    ear, sent_bytes, consumed_bytes, size_bytes_max = Ear(), 0, 0, 1 + chance.below(200_000)
+    conversation = a.peers.open(b.incarnation, b"", ear)
+
+    async def consume(slow: Slow) -> None:
+        nonlocal consumed_bytes
+        consumed = 1
+        while not (slow.has_ended and consumed == len(slow.heard)):
+            await sleep(chance.fraction() * 0.1)
+            if consumed < len(slow.heard):
+                consumed_bytes += len(slow.heard[consumed])
+                slow.conversation.consumed(len(slow.heard[consumed]))
+                consumed += 1
+
+    async with asyncio.TaskGroup() as tasks:
+        await sleep(2 * network.delay_s_max)
+        slow = b.accepted[0][1]
+        assert isinstance(slow, Slow)
+        tasks.create_task(consume(slow))
+        for _ in range(60):
+            await in_time(conversation.wait_room())
+            payload = bytes(1 + chance.below(size_bytes_max))
+            conversation.send(payload)
+            sent_bytes += len(payload)
+            assert sent_bytes - consumed_bytes <= WINDOW_BYTES + size_bytes_max, "more is on the way than the window lets through"
+        conversation.end()
+    assert await ear.over
+    assert ear.heard == [str(sent_bytes).encode()]
+    await stop_nodes(nodes)
+
+
+PROPERTIES = {"order": calm, "end": stormy, "partition": partitioned, "window": throttled}
+
+
 def test_nothing_is_lost_or_overtaken_while_channels_live() -> None:
     """In every interleaving, payloads arrive whole, once, and in the order of sending to that peer."""
     check(calm, 100)
@@ -120,27 +206,215 @@ def test_channels_come_back_and_the_loss_of_each_conversation_is_told_once() -> 
 
 
 def test_a_partition_is_noticed_by_both_sides() -> None:
-    """Within the beats' limit, wherever the beats stood when it came; and so is one that stops one direction only."""
+    """Within the beats' limit, also one that stops one direction only; and silence alone is no partition."""
+    check(partitioned)
+
+
+def test_a_slow_listener_bounds_its_sender() -> None:
+    """Whatever the sizes and the pace, a sender that waits for room has a bound, and gets on."""
+    check(throttled)
+
+
+@pytest.mark.parametrize("name", [name for name, plant in CHANNEL_SABOTAGES.items() if plant.promise in PROPERTIES])
+def test_planted_bugs_are_found(name: str) -> None:
+    """Each property fails for the bugs that break it."""
+    plant = CHANNEL_SABOTAGES[name]
+    with sabotaged(plant):
+        find(PROPERTIES[plant.promise], 300)
+
+
+# -- one channel for each pair ---------------------------------------------------------------------------------------------------
+
+
+def test_two_that_dial_at_once_have_one_channel() -> None:
+    """However their greetings cross, one channel is left, the same for both, and it carries what each sends."""
 
     async def scene(seed: int) -> None:
-        network = MemoryNetwork(seed)
+        network, chance = MemoryNetwork(seed), Chance(seed)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        for _ in range(5):
+            await connect(nodes)
+            for node, other in (nodes, nodes[::-1]):
+                talk = Talk(node, other, chance)
+                await talk.run()
+                talk.check()
+                assert talk.outcome == "ended"
+            wires = [wire for wire in network._wires if wire._is_open]
+            await sleep(GREETING_S)
+            assert {wire.own for wire in wires if wire._is_open} == {"a", "b"} and len(network._wires) == 2
+            network.cut("a", "b")
+            await sleep(0.001)
+        await stop_nodes(nodes)
+
+    check(scene, 100)
+
+
+def test_only_members_keep_a_channel() -> None:
+    """A channel to a node that is no longer listed ends, and its incarnation is not let in again."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        ear = Ear()
+        a.peers.open(b.incarnation, b"", ear)
+        tell([a], a)
+        assert ear.losses == 1
+        assert not await a.peers.wait_connected(b.incarnation, 60.0)
+        assert not b.peers.is_connected(a.incarnation)
+        await stop_nodes(nodes)
+
+    run(scene())
+
+
+def test_a_node_that_has_just_joined_is_let_in() -> None:
+    """It knows the others before they know it, and has two lists' time to appear."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        a, b = await start_nodes(network, "a", "b")
+        c = Node(network.host("c"), 103, "c")
+        await c.start("c")
+        tell([a, b, c], c)
+        await connect([a, c])
+        tell([a, b], a)  # it was asked for before
+        talk = Talk(c, a, Chance(1))
+        await talk.run()
+        assert talk.outcome == "ended"
+        tell([a, b, c], a)
+        tell([a, b, c], a)
+        await connect([a, c])
+        tell([a, b], b)
+        tell([a, b], b)
+        await sleep(1.0)
+        assert not b.peers.is_connected(c.incarnation) and not c.peers.is_connected(b.incarnation)
+        await stop_nodes([a, b, c])
+
+    run(scene())
+
+
+def test_a_new_life_is_a_new_peer() -> None:
+    """Who becomes another incarnation loses its channels, and gets new ones under the new name only."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
         nodes = a, b = await start_nodes(network, "a", "b")
         await connect(nodes)
         ears = Ear(), Ear()
         a.peers.open(b.incarnation, b"", ears[0])
         b.peers.open(a.incarnation, b"", ears[1])
-        await sleep(Chance(seed).fraction() * 3)
-        network.partition(["a"], ["b"], one_way=bool(seed % 2))
-        begun_s = current_clock().elapsed_s()
-        assert not await ears[1].over
-        assert current_clock().elapsed_s() - begun_s <= NOTICED_S + network.delay_s_max
-        assert not await ears[0].over
-        assert current_clock().elapsed_s() - begun_s <= NOTICED_S + 2 * network.delay_s_max
-        assert not a.peers.is_connected(b.incarnation)
-        with pytest.raises(Unreachable):
-            a.peers.open(b.incarnation, b"", Ear())
-        network.heal()
+        b.incarnation = 202
+        b.peers.become(202)
+        assert ears[1].losses == 1
+        await sleep(1.0)
+        assert ears[0].losses == 1
+        assert not a.peers.is_connected(102) and not a.peers.is_connected(202)
+        tell(nodes)
         await connect(nodes)
+        b.peers.become(0)
+        await sleep(1.0)
+        assert not a.peers.is_connected(202), "a node without a lease has a channel"
         await stop_nodes(nodes)
 
-    check(scene)
+    run(scene())
+
+
+def test_a_crash_is_noticed_at_once_and_a_successor_is_found() -> None:
+    """The channel to a process that dies ends as soon as its machine says so; its address is another incarnation's then."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        ear = Ear()
+        a.peers.open(b.incarnation, b"", ear)
+        network.crash("b")
+        await sleep(2 * network.delay_s_max)
+        assert ear.losses == 1
+        await b.peers.close()
+        successor = Node(network.host("b"), 202, "b")
+        await successor.start("b")
+        await sleep(2.0)
+        assert not a.peers.is_connected(102), "another incarnation was taken for the one that was wanted"
+        tell([a, successor])
+        await connect([a, successor])
+        await stop_nodes([a, successor])
+
+    run(scene())
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_full_channel_opens_nothing_until_it_has_room() -> None:
+    """Past the bound `open` refuses and nothing was sent; `wait_connected` and `wait_room` wait until the wire has room."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        network.partition(["a"], ["b"], one_way=True)
+        ears = []
+        with pytest.raises(Unreachable, match="too much waits"):
+            while True:
+                ears.append(Ear())
+                conversation = a.peers.open(b.incarnation, bytes(100_000), ears[-1])
+        conversation.end()
+        assert 0 <= (len(ears) - 1) * 100_000 - FULL_BYTES <= 2 * 100_000
+        assert not a.peers.is_connected(b.incarnation)
+        network.heal()
+        assert await a.peers.wait_connected(b.incarnation, 1.0)
+        await sleep(1.0)
+        assert [len(ear.heard[0]) for _, ear in b.accepted] == [100_000] * (len(ears) - 1)
+        await stop_nodes(nodes)
+
+    run(scene())
+
+
+def test_who_keeps_too_much_loses_the_conversation_only() -> None:
+    """A sender that never waits and a listener that never consumes: past the bound both are told, and the channel lives."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        b.answer = Slow  # type: ignore[method-assign]
+        await connect(nodes)
+        other, greedy = Ear(), Ear()
+        a.peers.open(b.incarnation, b"", other)
+        conversation = a.peers.open(b.incarnation, b"", greedy)
+        for _ in range(UNCONSUMED_BYTES_MAX // 1_000_000 + 1):
+            conversation.send(bytes(1_000_000))
+        await sleep(1.0)
+        assert greedy.losses == b.accepted[1][1].losses == 1
+        assert not other.losses and a.peers.is_connected(b.incarnation)
+        with pytest.raises(Invalid, match="bytes at most"):
+            a.peers.open(b.incarnation, b"", Ear()).send(bytes(PAYLOAD_BYTES_MAX + 1))
+        await stop_nodes(nodes)
+
+    run(scene())
+
+
+def test_an_aborted_conversation_is_lost_there_and_silent_here() -> None:
+    """`abort` is the peer's `lost`; what was under way in the other direction is dropped."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = a, b = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        ear = Ear()
+        conversation = a.peers.open(b.incarnation, b"", ear)
+        await sleep(0.1)
+        theirs = b.accepted[0][1]
+        assert isinstance(theirs, Answering)
+        theirs.conversation.send(b"on the way")
+        conversation.abort()
+        conversation.send(b"too late")
+        conversation.end()
+        conversation.consumed(10)
+        await conversation.wait_room()
+        await sleep(0.1)
+        assert theirs.losses == 1 and conversation.is_over and theirs.conversation.is_over
+        assert ear.heard == [] and not ear.losses and not ear.has_ended
+        await stop_nodes(nodes)
+
+    run(scene())

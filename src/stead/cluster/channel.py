@@ -233,6 +233,8 @@ class Channel:
         if conversation is None:
             return
         if kind == CREDIT:
+            if value < 0:
+                raise Violation("it took credit back")
             conversation.hear_credit(value)
         elif kind == END:
             conversation.hear_end()

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from stead.testing.peer import Peer
     from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.sabotage_bindings import BINDING_SABOTAGES
+    from stead.testing.sabotage_channels import CHANNEL_SABOTAGES
     from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
     from stead.testing.seeds import SEEDS, check, find
     from stead.testing.socket import TestSocket
 
 __all__ = [
     "BINDING_SABOTAGES",
+    "CHANNEL_SABOTAGES",
     "SABOTAGES",
     "SEEDS",
     "SOCKET_SABOTAGES",
@@ -53,6 +55,7 @@ __all__ = [
 
 _PLACES = {
     "BINDING_SABOTAGES": "stead.testing.sabotage_bindings",
+    "CHANNEL_SABOTAGES": "stead.testing.sabotage_channels",
     "SABOTAGES": "stead.testing.sabotage",
     "SEEDS": "stead.testing.seeds",
     "SOCKET_SABOTAGES": "stead.testing.sabotage_sockets",

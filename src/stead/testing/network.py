@@ -62,6 +62,12 @@ class MemoryNetwork:
             if {wire.own, wire.address} == {left, right}:
                 wire.lose(RESET)
 
+    def silence(self, left: str, right: str) -> None:
+        """Let the connections between two addresses carry nothing more, and tell nobody; new ones can be made."""
+        for wire in list(self._wires):
+            if {wire.own, wire.address} == {left, right}:
+                wire.is_silent = True
+
     def crash(self, address: str) -> None:
         """Lose the process at an address: it hears nothing any more, and its peers' connections are reset."""
         self.host(address).listener = None
@@ -131,6 +137,7 @@ class MemoryWire:
         self.own = own
         self.address = address
         self.is_full = False
+        self.is_silent = False  # nothing arrives any more
         self.context = copy_context()  # of whose end this is
         self._network = network
         self._loop = asyncio.get_running_loop()
@@ -170,9 +177,14 @@ class MemoryWire:
 
     def go_on(self) -> None:
         """See to it that what can arrive does, in a later step."""
-        if self._step is None and self._sent and not self._network.is_cut(self.own, self.address):
+        if self._step is None and self._sent and not self._is_held:
             at_s = max(self._sent[0][0], self._loop.time())
             self._step = self._loop.call_at(at_s, self._arrive, context=self._peer.context)
+
+    @property
+    def _is_held(self) -> bool:
+        """Whether nothing that was written arrives now."""
+        return self.is_silent or self._network.is_cut(self.own, self.address)
 
     def _leave(self) -> None:
         """Be over on this side, with all that has not arrived."""
@@ -188,17 +200,18 @@ class MemoryWire:
 
     def _arrive(self) -> None:
         self._step = None
-        if not self._sent or self._network.is_cut(self.own, self.address):
+        if not self._sent or self._is_held:
             return
         item = self._sent.popleft()[1]
         if isinstance(item, bytes):
             self._sent_bytes -= len(item)
+        else:
+            self._network.forget(self)
         peer = self._peer
         if peer._is_open:
             if isinstance(item, bytes):
                 peer.receiver.message(item)
             else:
-                self._network.forget(self)
                 peer._leave()
                 peer.receiver.closed(item)
         if self.is_full and self._sent_bytes <= ROOM_BYTES:
