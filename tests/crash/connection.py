@@ -64,3 +64,18 @@ class Connection:
 
     def close(self) -> None:
         self._writer.close()
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[Connection]:
+    """A connection to the server at this port, closed at the end. Raises `ServerGone` where there is none."""
+    try:
+        async with in_time(f"a connection to port {port}", ANSWER_S_MAX):
+            streams = await asyncio.open_connection("127.0.0.1", port)
+    except OSError as exc:
+        raise ServerGone from exc
+    connection = Connection(*streams)
+    try:
+        yield connection
+    finally:
+        connection.close()
