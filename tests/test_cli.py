@@ -65,6 +65,13 @@ def data(place: Path) -> Path:
     return place / ".stead"
 
 
+def test_nodes_are_asked_of_a_server_that_runs(place: Path, data: Path) -> None:
+    """Where none does, nobody knows of any."""
+    for arguments in (("list", place), ("drain", "a", place), ("uncordon", "a", place)):
+        assert f"no server runs on the data directory {data}" in stead("nodes", *arguments, code=1).stderr
+    assert "no server runs" in stead("actors", "move", "box/bob", "a", "--data", data, code=1).stderr
+
+
 def test_version_and_help() -> None:
     """Both print and leave."""
     assert stead("--version").output == f"stead {version('stead')}\n"

@@ -4,21 +4,28 @@ from stead.admin.address import TOKEN_BYTES, ServerAddress, find_server, remove_
 from stead.admin.api import IMPORTS, AdminApi
 from stead.admin.export import Progress
 from stead.admin.imports import prepare_database
+from stead.admin.nodes import DRAINING, UP, Alone, ClusterNodes, NodeLine, Nodes
 from stead.admin.operator import LIST_ACTORS_MAX, EngineOperator, Operator
 from stead.admin.remote import RemoteOperator, remote_operator
 from stead.admin.units import NodeUnits, Units
 from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine
 
 __all__ = [
+    "DRAINING",
     "IMPORTS",
     "LIST_ACTORS_MAX",
     "TOKEN_BYTES",
+    "UP",
     "ActorLine",
     "ActorView",
     "ActorsPage",
     "AdminApi",
+    "Alone",
+    "ClusterNodes",
     "EngineOperator",
+    "NodeLine",
     "NodeUnits",
+    "Nodes",
     "Operator",
     "Progress",
     "RemoteOperator",

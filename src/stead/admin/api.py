@@ -6,6 +6,9 @@ DELETE actor?id=                              erase it
 GET    export?id=                             it, as a SQLite file
 POST   import?id=&file=&overwrite=            make a database in the data directory's IMPORTS all that an actor holds
 GET    stats                                  the node's counters
+GET    nodes                                  the live nodes of the cluster
+POST   node?name=&draining=                   have a node give its actors to others (true), or take some again (false)
+POST   move?id=&node=                         give an actor to a node
 GET    units                                  the units of the manifest
 POST   unit?name=&operation=                  what an operation of a data service returns; its arguments are the body's JSON
 """
@@ -29,6 +32,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from stead.admin.nodes import Alone, Nodes
 from stead.admin.operator import LIST_ACTORS_MAX, Operator
 from stead.admin.units import Units
 from stead.errors import Invalid, SteadError
@@ -45,11 +49,18 @@ class AdminApi:
     """An ASGI application that answers below PREFIX."""
 
     def __init__(
-        self, operator: Operator, units: Units, stats: Stats, token: str, from_anywhere: bool = False, data: Path = Path()
+        self,
+        operator: Operator,
+        units: Units,
+        stats: Stats,
+        token: str,
+        from_anywhere: bool = False,
+        data: Path = Path(),
+        nodes: Nodes = Alone(),
     ) -> None:
         self._token = token.encode()
         self._from_anywhere = from_anywhere
-        self._app = _application(_Handlers(operator, units, stats, data))
+        self._app = _application(_Handlers(operator, units, stats, data, nodes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._refusal(Request(scope))
@@ -65,8 +76,9 @@ class AdminApi:
 
 
 class _Handlers:
-    def __init__(self, operator: Operator, units: Units, stats: Stats, data: Path) -> None:
+    def __init__(self, operator: Operator, units: Units, stats: Stats, data: Path, nodes: Nodes) -> None:
         self._data = data
+        self._nodes = nodes
         self._operator = operator
         self._units = units
         self._stats = stats
@@ -108,6 +120,20 @@ class _Handlers:
     async def stats(self, request: Request) -> Response:
         return _answer(self._stats())
 
+    async def list_nodes(self, request: Request) -> Response:
+        return _answer(await self._nodes.list_nodes())
+
+    async def mark(self, request: Request) -> Response:
+        name, is_draining = request.query_params.get("name", ""), request.query_params.get("draining")
+        if is_draining not in {"true", "false"}:
+            raise Invalid("draining must be true or false")
+        await self._nodes.set_draining(name, is_draining == "true")
+        return _answer({"node": name, "draining": is_draining == "true"})
+
+    async def move(self, request: Request) -> Response:
+        actor = _actor(request)
+        return _answer({"actor": actor.text, "moved": await self._nodes.move(actor, request.query_params.get("node", ""))})
+
     async def list_units(self, request: Request) -> Response:
         return _answer(await self._units.list_units())
 
@@ -139,6 +165,9 @@ def _application(handlers: _Handlers) -> Starlette:
             Route(PREFIX + "export", handlers.export),
             Route(PREFIX + "import", handlers.import_sql, methods=["POST"]),
             Route(PREFIX + "stats", handlers.stats),
+            Route(PREFIX + "nodes", handlers.list_nodes),
+            Route(PREFIX + "node", handlers.mark, methods=["POST"]),
+            Route(PREFIX + "move", handlers.move, methods=["POST"]),
             Route(PREFIX + "units", handlers.list_units),
             Route(PREFIX + "unit", handlers.operate, methods=["POST"]),
         ],

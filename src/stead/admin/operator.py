@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +16,12 @@ from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, Value
 from stead.clock import Clock
 from stead.errors import Invalid, Unavailable
 from stead.ids import ActorId
-from stead.storage.contract import ActorRow, Commit, Engine
+from stead.storage.contract import ActorRow, Claim, Commit, Engine, OwnedElsewhere
 from stead.storage.entries import ALARM, ATTRIBUTE, PAGE, USER, range_end
 from stead.storage.sql import PAGE_BYTES, unpack
 
 LIST_ACTORS_MAX = 1_000  # in one page
+CLAIMS_MAX = 3  # of an actor that other nodes want as well
 SQL_LOOK_BYTES_MAX = 16 * 1024 * 1024  # a database is copied to be looked into; a larger one is to be exported
 _TABLE_NAMES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
 
@@ -40,13 +41,21 @@ def nobody_holds(actor: ActorId) -> bool:
     return True
 
 
-class EngineOperator:
-    """The operator of an engine. `evict` drops an idle actor from the memory of the node on it, and says if it is gone."""
+Bring = Callable[[ActorId], Awaitable[None]]
 
-    def __init__(self, engine: Engine, clock: Clock, evict: Callable[[ActorId], bool] = nobody_holds) -> None:
+
+class EngineOperator:
+    """The operator of an engine. `evict` drops an idle actor from the memory of the node on it, and says if it is gone; `bring` has
+    one here that another node has.
+    """
+
+    def __init__(
+        self, engine: Engine, clock: Clock, evict: Callable[[ActorId], bool] = nobody_holds, bring: Bring | None = None
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._evict = evict
+        self._bring = bring
 
     async def list_actors(self, unit: str | None, prefix: str, cursor: str, limit: int) -> ActorsPage:
         limit = max(1, min(limit, LIST_ACTORS_MAX))
@@ -82,9 +91,7 @@ class EngineOperator:
 
         An instance that comes to memory meanwhile is fenced by the new epoch: it can commit nothing.
         """
-        if not self._evict(actor):
-            raise Unavailable(f"{actor} is busy; try again when it is idle")
-        claim = await self._engine.claim(actor)
+        claim = await self._claimed(actor)
         size_bytes = sum(len(key) + len(value) for key, value in entries.items())
         commit = Commit(actor, claim.epoch, claim.seq + 1, entries, {}, size_bytes, self._clock.now_ms(), erase=True)
         (applied,) = await self._engine.commit([commit])
@@ -92,6 +99,19 @@ class EngineOperator:
         self._evict(actor)
         if not applied:
             raise Unavailable(f"{actor} was taken over meanwhile, and holds what it held; try again")
+
+    async def _claimed(self, actor: ActorId) -> Claim:
+        """A claim of an actor that is in no node's memory."""
+        for _ in range(CLAIMS_MAX):
+            if not self._evict(actor):
+                raise Unavailable(f"{actor} is busy; try again when it is idle")
+            try:
+                return await self._engine.claim(actor)
+            except OwnedElsewhere as exc:
+                if self._bring is None:
+                    raise Unavailable(f"{actor} is another node's: ask that one") from exc
+                await self._bring(actor)
+        raise Unavailable(f"{actor} is wanted by other nodes; try again")
 
     async def _values(self, actor: ActorId, prefix: bytes) -> tuple[list[ValueLine], bool]:
         rows = await self._engine.scan(actor, prefix, range_end(prefix), limit=SCAN_ROWS + 1)

@@ -13,6 +13,7 @@ import msgspec
 from stead.admin.address import ServerAddress
 from stead.admin.api import PREFIX
 from stead.admin.export import Progress, new_file
+from stead.admin.nodes import NodeLine
 from stead.admin.views import ActorsPage, ActorView
 from stead.errors import Invalid, SteadError, Unavailable
 from stead.ids import ActorId
@@ -54,6 +55,15 @@ class RemoteOperator:
 
     async def stats(self) -> dict[str, int]:
         return _read(await self._ask("GET", "stats", {}), dict[str, int])
+
+    async def list_nodes(self) -> list[NodeLine]:
+        return _read(await self._ask("GET", "nodes", {}), list[NodeLine])
+
+    async def set_draining(self, name: str, is_draining: bool) -> None:
+        await self._ask("POST", "node", {"name": name, "draining": "true" if is_draining else "false"})
+
+    async def move(self, actor: ActorId, name: str) -> bool:
+        return bool((await self._ask("POST", "move", {"id": actor.text, "node": name})).json()["moved"])
 
     async def list_units(self) -> list[UnitLine]:
         return _read(await self._ask("GET", "units", {}), list[UnitLine])

@@ -15,7 +15,17 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
 
-from stead.admin import LIST_ACTORS_MAX, ActorLine, ActorView, EngineOperator, Operator, ValueLine, find_server, remote_operator
+from stead.admin import (
+    LIST_ACTORS_MAX,
+    ActorLine,
+    ActorView,
+    EngineOperator,
+    Operator,
+    RemoteOperator,
+    ValueLine,
+    find_server,
+    remote_operator,
+)
 from stead.cli.console import CommandFailed, Commands, err, new_table, out, print_json, print_table
 from stead.cli.options import Json
 from stead.clock import SystemClock
@@ -26,7 +36,7 @@ T = TypeVar("T")
 ROWS_SHOWN = 100  # of a table on a terminal, unless --limit says otherwise
 VALUE_CHARS_SHOWN = 100
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at actors, export and delete them.")
+app = typer.Typer(cls=Commands, no_args_is_help=True, help="Look at actors, export, move and delete them.")
 
 Data = Annotated[Path, typer.Option(envvar="STEAD_DATA", help="The data directory.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The actor's id: unit/name, or unit~ and 32 digits.")]
@@ -112,6 +122,29 @@ def delete(
         out.print(f"deleted {identity.text}", markup=False)
 
 
+@app.command()
+def move(
+    actor: Id,
+    node: Annotated[str, typer.Argument(metavar="NODE", help="The node's name, as `stead nodes list` shows it.")],
+    data: Data = Path(".stead"),
+    json: Json = False,
+) -> None:
+    """Give an actor to another node of the cluster. Nobody who calls it sees an error."""
+    identity = parse_id(actor)
+
+    async def work() -> bool:
+        async with running_operator(data) as operator:
+            return await operator.move(identity, node)
+
+    moved = asyncio.run(work())
+    if json:
+        print_json({"actor": identity.text, "node": node, "moved": moved})
+    elif moved:
+        out.print(f"moved {identity.text} to {node}", markup=False)
+    else:
+        out.print(f"no node has {identity.text} now: who is asked for it next takes it", markup=False)
+
+
 def _run(data: Path, work: Callable[[Operator], Awaitable[T]], *, writes: bool = False) -> T:
     async def run() -> T:
         async with operator_of(data, writes=writes) as operator:
@@ -126,18 +159,37 @@ async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
     if not data.is_dir():
         hint = "name it with --data, or go to the application's directory; `stead dev` makes it"
         raise CommandFailed(f"there is no data directory {data}", hint)
-    address = find_server(data)
-    if address is not None:
-        async with remote_operator(address) as remote:
-            if await remote.is_there():
-                yield remote
-                return
+    async with found_operator(data) as remote:
+        if remote is not None:
+            yield remote
+            return
     clock = SystemClock()
     engine = SqliteEngine.open(data, clock, read_only=not writes)
     try:
         yield EngineOperator(engine, clock)
     finally:
         await engine.close()
+
+
+@asynccontextmanager
+async def found_operator(data: Path) -> AsyncIterator[RemoteOperator | None]:
+    """The operator of the server that runs on `data`, None if there is none."""
+    address = find_server(data)
+    if address is None:
+        yield None
+        return
+    async with remote_operator(address) as remote:
+        yield remote if await remote.is_there() else None
+
+
+@asynccontextmanager
+async def running_operator(data: Path) -> AsyncIterator[RemoteOperator]:
+    """The operator of the server that runs on `data`. Raises `CommandFailed` if there is none."""
+    async with found_operator(data) as remote:
+        if remote is None:
+            hint = "any node of a cluster can be asked, on its own machine: name its --data"
+            raise CommandFailed(f"no server runs on the data directory {data}", hint)
+        yield remote
 
 
 async def _collect(
