@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 import msgspec
 import pytest
@@ -22,6 +21,14 @@ from tests.cluster_nodes import Answering, Ear, Node, connect, start_nodes, stop
 
 NOTICED_S = BEAT_S * (BEATS_MAX + 1)  # a dead peer
 TALKS = 20
+
+
+async def in_time(wait: Awaitable[object]) -> None:
+    try:
+        async with asyncio.timeout(60.0):
+            await wait
+    except TimeoutError as exc:
+        raise AssertionError("somebody waits for ever") from exc
 
 
 class Talk:
@@ -44,11 +51,12 @@ class Talk:
         for _ in range(self.chance.below(6)):
             if self.chance.below(2):
                 await sleep(self.chance.fraction() * 0.1)
-            await conversation.wait_room()
+            await in_time(conversation.wait_room())
             conversation.send(self._payload())
         self.ear.own_end = True
         conversation.end()
-        self.outcome = "ended" if await self.ear.over else "lost"
+        await in_time(self.ear.over)
+        self.outcome = "ended" if self.ear.has_ended else "lost"
 
     def _payload(self) -> bytes:
         payload = self.node.numbered(self.peer.incarnation, self.chance.below(5) * self.chance.below(50_000))
@@ -139,14 +147,6 @@ async def partitioned(seed: int) -> None:
     network.heal()
     await connect(nodes)
     await stop_nodes(nodes)
-
-
-async def in_time(wait: Coroutine[Any, Any, None]) -> None:
-    try:
-        async with asyncio.timeout(60.0):
-            await wait
-    except TimeoutError as exc:
-        raise AssertionError("a sender waits for ever") from exc
 
 
 class Slow(Answering):

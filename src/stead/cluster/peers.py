@@ -271,16 +271,15 @@ class Peers:
         if greeting.peer in self._gone:
             raise Refused("its lease was over")
         if peer is not None:
-            is_older = peer.channel is not None and peer.opened > self._greetings[greeting]
-            if is_older or (peer.attempt is not None and self.incarnation < peer.incarnation):
+            has_younger = peer.channel is not None and peer.opened > self._greetings[greeting]
+            if has_younger or (peer.attempt is not None and self.incarnation < peer.incarnation):
                 raise Refused(OTHERWISE)
 
     def enter(self, greeting: Greeting) -> None:
         outcome = self._dials.pop(greeting, None)
         peer = self._peers.setdefault(greeting.peer, Peer(greeting.peer))
         before = peer.channel
-        is_dialler = outcome is not None
-        peer.channel = Channel(greeting.wire, peer.incarnation, is_dialler=is_dialler, owner=self)
+        peer.channel = Channel(greeting.wire, peer.incarnation, is_dialler=outcome is not None, owner=self)
         greeting.wire.receiver = peer.channel
         self._opened += 1
         peer.opened = self._opened
