@@ -37,9 +37,9 @@ def messages_deleted_when_taken(right: Any) -> Any:
     """A message leaves the queue when an observer gets it."""
 
     async def take(self: QueueShard) -> Any:
-        batch = await right(self)
+        batch, wait_s = await right(self)
         await self._cut({key: parcel.numbers for key, parcel in batch.items()})
-        return batch
+        return batch, wait_s
 
     return take
 

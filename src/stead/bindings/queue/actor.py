@@ -198,8 +198,7 @@ class QueueShard(Depot):
                     if batch:
                         await self._settle(_numbers_of(batch), retries, counted=False)
                         self._front.let_go(batch)
-                    batch = await self._take()
-                    wait_s = self._waiting_s()
+                    batch, wait_s = await self._take()
                     if not batch and (wait_s == 0 or self._pumps > 1):  # one is enough to wait for more
                         is_working = False
                         self._pumps -= 1  # in the turn: what arrives after it begins anew
@@ -214,28 +213,27 @@ class QueueShard(Depot):
             if is_working:
                 self._pumps -= 1
 
-    async def _take(self) -> dict[str, Parcel]:
-        """The next batch: as many as it may hold, or fewer once the first has waited for long enough."""
-        front, size = self._front, self.settings.max_batch_size
+    async def _take(self) -> tuple[dict[str, Parcel], float]:
+        """The next batch: as many as it may hold, or fewer once the first has waited for long enough.
+
+        If none is due, in how many seconds one will be; 0 if nothing is there.
+        """
+        front, size, now_ms = self._front, self.settings.max_batch_size, self._now_ms()
         if self.paused:
-            return {}
-        await self._read_ahead(size + 1)  # one more tells that there is another batch
-        if front.messages < size and self._waiting_s() > 0:
-            return {}
+            return {}, 0.0
+        await self._read_ahead(size + 1, now_ms)  # one more tells that there is another batch
+        if front.first_key is None:
+            return {}, 0.0
+        wait_s = (ready_ms_of(front.first_key) - now_ms) / 1000 + self.settings.max_batch_timeout_s
+        if front.messages < size and wait_s > 0:
+            return {}, wait_s
         batch = front.take(size)
         if front.messages and self._pumps < self.settings.max_concurrency:
             self._add_pump()
-        return batch
+        return batch, 0.0
 
-    def _waiting_s(self) -> float:
-        """For how long the first message may still wait for others, 0 if there is none."""
-        first = self._front.first_key
-        if first is None or self.paused:
-            return 0.0
-        return max(0.0, ready_ms_of(first) / 1000 + self.settings.max_batch_timeout_s - self._now_ms() / 1000)
-
-    async def _read_ahead(self, messages: int) -> None:
-        front, end, goes_on = self._front, key_of(self._now_ms() + 1, 0), True
+    async def _read_ahead(self, messages: int, now_ms: int) -> None:
+        front, end, goes_on = self._front, key_of(now_ms + 1, 0), True
         while goes_on and front.messages < messages:
             page, goes_on = await self._page(front.read_until, end)
             front.add(page)
