@@ -180,6 +180,24 @@ def test_a_large_actor_is_read_by_key_and_what_is_pending_from_memory() -> None:
     on_bench(test)
 
 
+def test_what_was_scanned_in_part_need_not_be_read_again() -> None:
+    """Whoever takes the first entries of a large actor one after the other deletes them without asking the engine."""
+
+    async def test(bench: Bench) -> None:
+        await bench.grow()
+        await bench.settle()
+        rows = await bench.entries.scan(b"", None, (), limit=3)
+        await bench.engine.close()
+        layer = Layer()
+        for key, value in rows:
+            assert await bench.entries.get(key, ()) == value
+            layer.writes[key] = None
+        assert bench.entries.unlearned(layer) == []
+        assert bench.entries.cached_bytes <= CACHE_BYTES_MAX
+
+    on_bench(test)
+
+
 def test_asking_for_what_does_not_exist_costs_bounded_memory() -> None:
     """That a key is missing is remembered within the cache's bound: clients choose keys."""
 

@@ -133,7 +133,10 @@ class Entries:
             if self.whole:
                 below = self._cached(start, end, reverse=reverse, limit=more)
             else:
+                version = self._version
                 below = await self._engine.scan(self._actor, start, end, reverse=reverse, limit=more)
+                if limit is not None and version == self._version:
+                    self._remember_read(below)
             inside = {**dict(below), **inside}
         rows = sorted(((key, value) for key, value in inside.items() if value is not None), reverse=reverse)
         return rows if limit is None else rows[:limit]
@@ -243,6 +246,13 @@ class Entries:
                 self._remember(key, found.get(key))
             self._trim()
         return found
+
+    def _remember_read(self, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        """Whoever reads on from where it was mostly writes or deletes what it read: then its size is known."""
+        for key, value in rows:
+            if key not in self._cache:
+                self._remember(key, value)
+        self._trim()
 
     def _remember(self, key: bytes, value: bytes | None) -> None:
         self._cache[key] = value
