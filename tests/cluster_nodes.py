@@ -12,6 +12,7 @@ from stead.clock import sleep
 from stead.cluster import Conversation, Listener, Network, Peers
 from stead.ids import Chance
 from stead.storage.membership import Member, NodeInfo
+from stead.testing.loop import Process
 
 KEY = b"a key that all nodes of the test share"
 
@@ -70,6 +71,7 @@ class Node:
 
     def __init__(self, network: Network, incarnation: int, name: str, key: bytes = KEY) -> None:
         self.name = name
+        self.process = Process(name)
         self.incarnation = incarnation
         self.peers = Peers(network, key, Chance(incarnation))
         self.peers.on_conversation = self._accept
@@ -106,7 +108,7 @@ async def start_nodes(network: object, *addresses: str) -> list[Node]:
     """Nodes of the incarnations 101, 102 … that know each other; `network` has the `host` of each address."""
     nodes = [Node(network.host(address), 101 + at, address) for at, address in enumerate(addresses)]  # type: ignore[attr-defined]
     for node in nodes:
-        await node.start(node.name)
+        await asyncio.get_running_loop().create_task(node.start(node.name), context=node.process.context())
     tell(nodes)
     return nodes
 

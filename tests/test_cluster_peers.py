@@ -16,7 +16,7 @@ from stead.cluster.greeting import GREETING_S
 from stead.cluster.network import FULL_BYTES
 from stead.errors import Invalid
 from stead.ids import Chance
-from stead.testing import CHANNEL_SABOTAGES, MemoryNetwork, check, find, run, sabotaged
+from stead.testing import CHANNEL_SABOTAGES, MemoryNetwork, SeededLoop, check, find, run, sabotaged
 from tests.cluster_nodes import Answering, Ear, Node, connect, start_nodes, stop_nodes, tell
 
 NOTICED_S = BEAT_S * (BEATS_MAX + 1)  # a dead peer
@@ -74,14 +74,20 @@ def check_order(sender: Node, receiver: Node) -> None:
     assert heard == sorted(set(heard)), "payloads to a peer overtook each other, or came twice"
 
 
-async def disturb(network: MemoryNetwork, chance: Chance) -> None:
-    """One fault of a network."""
+async def disturb(network: MemoryNetwork, nodes: list[Node], chance: Chance) -> None:
+    """One fault of a network, or a process that is frozen for a while."""
     left, right = [("a", "b"), ("a", "c"), ("b", "c")][chance.below(3)]
-    kind = chance.below(4)
+    kind = chance.below(5)
     if kind == 0:
         network.cut(left, right)
     elif kind == 1:
         network.silence(left, right)
+    elif kind == 2:
+        loop, process = asyncio.get_running_loop(), nodes[chance.below(3)].process
+        assert isinstance(loop, SeededLoop)
+        loop.freeze(process)
+        await sleep(chance.fraction() * 4)
+        loop.thaw(process)
     else:
         network.partition([left], [right], one_way=not chance.below(3))
         await sleep(chance.fraction() * 4)
@@ -100,7 +106,7 @@ async def chatter(seed: int, faults: bool) -> None:
             talks.append(talk)
             tasks.create_task(talk.run())
             if faults and not chance.below(4):
-                tasks.create_task(disturb(network, chance))
+                tasks.create_task(disturb(network, nodes, chance))
             await sleep(chance.fraction() * 0.3)
     network.heal()
     await sleep(2 * NOTICED_S)

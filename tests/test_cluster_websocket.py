@@ -27,6 +27,7 @@ from stead.cluster.greeting import GREETING_S
 from stead.cluster.handshake import VERSION, Dialler, Hello
 from stead.cluster.peers import GREETINGS_MAX
 from stead.cluster.refusals import LINES_MAX
+from stead.cluster.tls import HANDSHAKE_S, HANDSHAKES_MAX
 from stead.errors import Invalid
 from stead.ids import Chance
 from tests.cluster_nodes import KEY, Ear, Node, tell
@@ -45,9 +46,11 @@ def on_loop(request: pytest.FixtureRequest) -> Loop:
 
 
 @asynccontextmanager
-async def two(networks: Callable[[], Network] = lambda: WebSocketNetwork(KEY)) -> AsyncIterator[tuple[Node, Node]]:
+async def two(
+    networks: Callable[[], Network] = lambda: WebSocketNetwork(KEY), key: bytes = KEY
+) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes that are connected."""
-    nodes = Node(networks(), 101, "a"), Node(networks(), 102, "b")
+    nodes = Node(networks(), 101, "a", key), Node(networks(), 102, "b", key)
     for node in nodes:
         await node.start(ANY)
     tell([*nodes])
@@ -137,7 +140,7 @@ def test_mutual_tls(on_loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixt
     files = iter([ours.node("a"), ours.node("b")])
 
     async def scene() -> None:
-        async with two(lambda: WebSocketNetwork(b"", next(files))) as (a, b):
+        async with two(lambda: WebSocketNetwork(b"", next(files)), key=b"") as (a, b):
             await exchange(a, b, bytes(1_000_000))
             for stranger in (
                 WebSocketNetwork(b"", theirs.node("c", trusted=ours)),  # its certificate is another authority's
@@ -145,7 +148,7 @@ def test_mutual_tls(on_loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixt
                 WebSocketNetwork(b""),  # it speaks no TLS
             ):
                 caplog.clear()
-                c = Node(stranger, 103, "c")
+                c = Node(stranger, 103, "c", key=b"")
                 await c.start(ANY)
                 c.peers.update([a.member, c.member])
                 await told(caplog, "no channel to node a (101)")
@@ -153,6 +156,29 @@ def test_mutual_tls(on_loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixt
                 assert not c.peers.is_connected(a.incarnation)
                 await c.peers.close()
             await exchange(b, a)
+
+    on_loop(scene)
+
+
+def test_who_is_slow_with_tls_makes_room(on_loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Connections that begin no handshake are bounded in number and time; nodes come in meanwhile."""
+    ours = Authority(tmp_path, "ours")
+    files = iter([ours.node("a"), ours.node("b")])
+
+    async def scene() -> None:
+        async with two(lambda: WebSocketNetwork(b"", next(files)), key=b"") as (a, b):
+            silent = [await asyncio.open_connection(*a.address.split(":")) for _ in range(HANDSHAKES_MAX + 1)]
+            assert await silent[0][0].read() == b""  # the oldest had to go
+            c = Node(WebSocketNetwork(b"", ours.node("c")), 103, "c", key=b"")
+            await c.start(ANY)
+            tell([a, c], c)
+            assert await c.peers.wait_connected(a.incarnation, HANDSHAKE_S / 2)
+            for reader, writer in silent:
+                assert await reader.read() == b""
+                writer.close()
+            await told(caplog, "no mutual TLS with it")
+            await exchange(a, b)
+            await c.peers.close()
 
     on_loop(scene)
 

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -72,7 +73,7 @@ class SecureDoor:
                 oldest.cancel()
             handshake = self._tasks.start(self._shake_hands(connection, f"{peer[0]}:{peer[1]}"))
             self._handshakes[handshake] = None
-            handshake.add_done_callback(lambda ended: self._handshakes.pop(ended, None))
+            handshake.add_done_callback(partial(self._shaken, connection))
 
     async def _shake_hands(self, connection: socket.socket, peer: str) -> None:
         try:
@@ -82,9 +83,11 @@ class SecureDoor:
         except OSError as exc:
             self._refusals.tell(peer, f"no mutual TLS with it: {exc}")
             connection.close()
-        except asyncio.CancelledError:
+
+    def _shaken(self, connection: socket.socket, handshake: asyncio.Task[None]) -> None:
+        self._handshakes.pop(handshake, None)
+        if handshake.cancelled():
             connection.close()
-            raise
 
 
 def _context(side: int, files: TlsFiles) -> ssl.SSLContext:
