@@ -95,6 +95,13 @@ class DatabaseEngine(FaultEngine):
         """Let everything through again, what still waits too."""
         self._is_cut = False
 
+    async def crash(self) -> None:
+        """Die; what was under way while the way was cut has not arrived."""
+        if self._is_cut:
+            self._crashed = True
+        else:
+            await super().crash()
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         await self._reach()
         await self._shared.join(info, lease_s, takes_name=takes_name)

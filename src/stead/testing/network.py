@@ -69,8 +69,9 @@ class MemoryNetwork:
                 wire.is_silent = True
 
     def crash(self, address: str) -> None:
-        """Lose the process at an address: it hears nothing any more, and its peers' connections are reset."""
+        """Lose the process at an address until another listens there: it hears nothing more, its peers' connections are reset."""
         self.host(address).listener = None
+        self.host(address).is_down = True
         for wire in list(self._wires):
             if wire.own == address:
                 wire.abort()
@@ -99,6 +100,7 @@ class Host:
 
     def __init__(self, network: MemoryNetwork, address: str) -> None:
         self.listener: Callable[[Wire], Receiver] | None = None
+        self.is_down = False  # its process is lost, and what is left of it reaches nobody
         self._network = network
         self.address = address
         self.context = copy_context()  # of who listens: what arrives here runs in it, so that a process can be frozen
@@ -108,6 +110,8 @@ class Host:
         network = self._network
         await clock.sleep(network.chance.fraction() * network.delay_s_max)
         await network.wait_path(self.address, address)
+        if self.is_down:
+            raise ConnectionRefusedError(f"the process at {self.address} is lost")
         listener = network.host(address).listener
         if listener is None:
             raise ConnectionRefusedError(f"nobody listens at {address}")
@@ -119,7 +123,7 @@ class Host:
 
     async def listen(self, address: str, receiver: Callable[[Wire], Receiver]) -> Listening:
         """Listen at this host's own address, whichever is given."""
-        self.listener = receiver
+        self.listener, self.is_down = receiver, False
         self.context = copy_context()
         return self
 
