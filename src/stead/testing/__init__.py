@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from stead.client import Disconnected, HandshakeRefused
     from stead.testing.app import TestApp, World
+    from stead.testing.cluster import Cluster
     from stead.testing.database import Database, DatabaseEngine
     from stead.testing.faults import FaultEngine, HeldCommits
     from stead.testing.link import Link
@@ -20,16 +21,20 @@ if TYPE_CHECKING:
     from stead.testing.sabotage import SABOTAGES, sabotaged
     from stead.testing.sabotage_bindings import BINDING_SABOTAGES
     from stead.testing.sabotage_channels import CHANNEL_SABOTAGES
+    from stead.testing.sabotage_cluster import CLUSTER_SABOTAGES
     from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
+    from stead.testing.seat import Place
     from stead.testing.seeds import SEEDS, check, find
     from stead.testing.socket import TestSocket
 
 __all__ = [
+    "CLUSTER_SABOTAGES",
     "BINDING_SABOTAGES",
     "CHANNEL_SABOTAGES",
     "SABOTAGES",
     "SEEDS",
     "SOCKET_SABOTAGES",
+    "Cluster",
     "Database",
     "DatabaseEngine",
     "Disconnected",
@@ -39,6 +44,7 @@ __all__ = [
     "Link",
     "MemoryNetwork",
     "Peer",
+    "Place",
     "Refused",
     "SeededLoop",
     "Stuck",
@@ -54,11 +60,13 @@ __all__ = [
 ]
 
 _PLACES = {
+    "CLUSTER_SABOTAGES": "stead.testing.sabotage_cluster",
     "BINDING_SABOTAGES": "stead.testing.sabotage_bindings",
     "CHANNEL_SABOTAGES": "stead.testing.sabotage_channels",
     "SABOTAGES": "stead.testing.sabotage",
     "SEEDS": "stead.testing.seeds",
     "SOCKET_SABOTAGES": "stead.testing.sabotage_sockets",
+    "Cluster": "stead.testing.cluster",
     "Database": "stead.testing.database",
     "DatabaseEngine": "stead.testing.database",
     "Disconnected": "stead.client",
@@ -68,6 +76,7 @@ _PLACES = {
     "Link": "stead.testing.link",
     "MemoryNetwork": "stead.testing.network",
     "Peer": "stead.testing.peer",
+    "Place": "stead.testing.seat",
     "Refused": "stead.testing.loop",
     "SeededLoop": "stead.testing.loop",
     "Stuck": "stead.testing.loop",
