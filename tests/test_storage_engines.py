@@ -14,7 +14,7 @@ from stead.errors import EngineFailed
 from stead.ids import ActorId, named_id
 from stead.storage.contract import Claim, Commit, Engine
 from stead.storage.memory import MemoryEngine, MemoryStore
-from stead.storage.sqlite import SqliteEngine
+from stead.storage.sqlite import Shares, SqliteEngine, divide
 from stead.testing import conformance
 
 CART = named_id("cart", "a")
@@ -31,6 +31,14 @@ class TestMemoryEngine(conformance.EngineConformance):
 class TestSqliteEngine(conformance.EngineConformance):
     async def open_engine(self, place: Path) -> Engine:
         return SqliteEngine.open(place, SystemClock())
+
+
+class TestShares(conformance.EngineConformance):
+    """Three databases as one."""
+
+    async def open_engine(self, place: Path) -> Engine:
+        divide(place, 3, lambda done, total: None)
+        return Shares.open(place, SystemClock())
 
 
 def test_memory_engine_is_fenced_by_a_later_one() -> None:

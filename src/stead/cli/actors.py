@@ -30,7 +30,7 @@ from stead.cli.console import CommandFailed, Commands, err, new_table, out, prin
 from stead.cli.options import Json
 from stead.clock import SystemClock
 from stead.ids import ActorId, parse_id
-from stead.storage.sqlite import SqliteEngine
+from stead.storage.sqlite import open_data
 
 T = TypeVar("T")
 ROWS_SHOWN = 100  # of a table on a terminal, unless --limit says otherwise
@@ -164,7 +164,7 @@ async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
             yield remote
             return
     clock = SystemClock()
-    engine = SqliteEngine.open(data, clock, read_only=not writes)
+    engine = open_data(data, clock, read_only=not writes)
     try:
         yield EngineOperator(engine, clock)
     finally:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from stead.node import MIB, Settings, manifest_path
+from stead.node import MIB, ClusterSettings, Settings, manifest_path
 
 Place = Annotated[Path, typer.Argument(metavar="DIR", help="The application's directory, or its manifest.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _DEFAULTS = Settings()
+_ALONE = ClusterSettings()
 
 
-def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., None]:
-    """A command of an application's place and a node's settings, with a flag for every setting."""
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """A command of an application's place and a node's settings, with a flag for every setting beside those it has."""
 
     def run(
         place: Place = Path(),
@@ -64,6 +66,7 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
             bool,
             typer.Option("--admin-from-anywhere", envvar="STEAD_ADMIN_FROM_ANYWHERE", help="Answer operators elsewhere, too."),
         ] = _DEFAULTS.admin_from_anywhere,
+        **more: Any,
     ) -> None:
         settings = Settings(
             host=host,
@@ -81,7 +84,89 @@ def with_settings(command: Callable[[Path, Settings], None]) -> Callable[..., No
             shutdown_timeout_s=shutdown_timeout_s,
             admin_from_anywhere=admin_from_anywhere,
         )
-        command(place, settings)
+        command(place, settings, **more)
+
+    return _shown_as(run, command)
+
+
+def with_cluster(command: Callable[[Path, Settings, ClusterSettings], None]) -> Callable[..., None]:
+    """A command that also takes how its node joins others, with a flag for every setting of that."""
+
+    def run(
+        place: Path,
+        settings: Settings,
+        engine: Annotated[
+            str,
+            typer.Option(
+                envvar="STEAD_ENGINE",
+                help="Where actors are durable: sqlite (in the data directory), or postgres://… for many nodes.",
+            ),
+        ] = _ALONE.engine,
+        workers: Annotated[
+            int, typer.Option(envvar="STEAD_WORKERS", help="Nodes on this machine behind the one port; each uses one core.")
+        ] = _ALONE.workers,
+        node_name: Annotated[
+            str, typer.Option(envvar="STEAD_NODE_NAME", help="This node's name among the others.", show_default="the machine's")
+        ] = _ALONE.node_name,
+        cluster_listen: Annotated[
+            str, typer.Option(envvar="STEAD_CLUSTER_LISTEN", metavar="HOST:PORT", help="Where other nodes reach this one.")
+        ] = _ALONE.listen,
+        cluster_address: Annotated[
+            str,
+            typer.Option(
+                envvar="STEAD_CLUSTER_ADDRESS",
+                metavar="HOST:PORT",
+                help="What other nodes are told to dial.",
+                show_default="where it listens",
+            ),
+        ] = _ALONE.address,
+        cluster_key_file: Annotated[
+            Path | None,
+            typer.Option(envvar="STEAD_CLUSTER_KEY_FILE", help="The key that nodes share; STEAD_CLUSTER_KEY has it directly."),
+        ] = _ALONE.key_file,
+        cluster_cert: Annotated[
+            Path | None, typer.Option(envvar="STEAD_CLUSTER_CERT", help="This node's certificate, for mutual TLS between nodes.")
+        ] = _ALONE.cert,
+        cluster_cert_key: Annotated[
+            Path | None, typer.Option(envvar="STEAD_CLUSTER_CERT_KEY", help="The key of that certificate.")
+        ] = _ALONE.cert_key,
+        cluster_ca: Annotated[
+            Path | None, typer.Option(envvar="STEAD_CLUSTER_CA", help="The certificate of who signed every node's.")
+        ] = _ALONE.ca,
+        region: Annotated[str, typer.Option(envvar="STEAD_REGION", help="Where this node is.")] = _ALONE.region,
+        labels: Annotated[
+            str, typer.Option(envvar="STEAD_LABELS", metavar="K=V,…", help="What else is told of this node.")
+        ] = _ALONE.labels,
+        lease_s: Annotated[
+            float, typer.Option(envvar="STEAD_LEASE_S", help="Seconds after which a silent node's actors go to others.")
+        ] = _ALONE.lease_s,
+    ) -> None:
+        cluster = ClusterSettings(
+            engine=engine,
+            node_name=node_name,
+            listen=cluster_listen,
+            address=cluster_address,
+            key_file=cluster_key_file,
+            cert=cluster_cert,
+            cert_key=cluster_cert_key,
+            ca=cluster_ca,
+            region=region,
+            labels=labels,
+            lease_s=lease_s,
+            workers=workers,
+        )
+        command(place, settings, cluster)
 
     run.__name__, run.__doc__ = command.__name__, command.__doc__
+    return run
+
+
+def _shown_as(run: Callable[..., None], command: Callable[..., None]) -> Callable[..., None]:
+    """`run` with the name and text of `command`, and the flags of both."""
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(run, include_extras=True)
+    own = list(inspect.signature(run).parameters.values())[:-1]  # the last one is `**more`
+    others = list(inspect.signature(command).parameters.values())[2:]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__annotations__ = hints
+    run.__signature__ = inspect.Signature([parameter.replace(annotation=hints[parameter.name]) for parameter in (*own, *others)])  # type: ignore[attr-defined]
     return run

@@ -28,11 +28,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, NodeUnits, ServerAddress, remove_address, write_address
 from stead.cli.exchange import Exchange
+from stead.cli.joining import Joining
 from stead.cli.listening import address_of
-from stead.clock import SystemClock
+from stead.clock import Clock, SystemClock
 from stead.gateway import Edge, OnRequest
 from stead.ids import Chance
-from stead.node import LoadedApplication, Node, Operating, Settings
+from stead.node import ClusterPart, LoadedApplication, Node, Operating, Settings
+from stead.storage.contract import Engine
 from stead.storage.sqlite import SqliteEngine
 
 GC_YOUNG_OBJECTS, GC_MIDDLE_ROUNDS, GC_OLD_ROUNDS = 10_000, 20, 50  # Python begins with 700, 10, 10
@@ -222,7 +224,9 @@ class HttpServer(uvicorn.Server):
 class Serving:
     """A server to be run.
 
-    `environ` gives the manifest's variables their values, `on_request` is told of every request that was answered.
+    `environ` gives the manifest's variables their values, `on_request` is told of every request that was answered. With `joining`
+    the node is one of several. A `token` of the operator's API comes from who tells operators where the server is; without one
+    that is done here.
     """
 
     application: LoadedApplication
@@ -230,36 +234,78 @@ class Serving:
     environ: Mapping[str, str]
     on_request: OnRequest | None = None
     is_development: bool = False
+    joining: Joining | None = None
+    token: str = ""
 
     async def run(self, listener: socket.socket, on_ready: Callable[[str], None], lifeline: int | None = None) -> None:
         """Serve until a signal, or until the other end of the pipe `lifeline` closes. `on_ready` is told the address."""
-        settings, clock, chance = self.settings, SystemClock(), Chance()
-        token = chance.hex(TOKEN_BYTES)
-        engine = SqliteEngine.open(settings.data, clock)
+        clock, chance = SystemClock(), Chance()
+        if self.joining is None:
+            engine: Engine = SqliteEngine.open(self.settings.data, clock)
+            cluster = None
+        else:
+            shared = engine = await self.joining.open_engine(self.settings.data, clock, chance)
+        try:
+            if self.joining is not None:
+                url = self._own_address(listener)
+                cluster = await self.joining.take_part(shared, self.application, url, clock, chance)
+            await self._serve(listener, on_ready, lifeline, Machine(engine, cluster, clock, chance))
+        finally:
+            await engine.close()
+
+    async def _serve(
+        self, listener: socket.socket, on_ready: Callable[[str], None], lifeline: int | None, machine: Machine
+    ) -> None:
+        settings, token = self.settings, self.token or machine.chance.hex(TOKEN_BYTES)
 
         def admin(node: Node) -> ASGIApp:
-            operator = EngineOperator(engine, clock, node.evict)
+            operator = EngineOperator(machine.engine, machine.clock, node.evict)
             return AdminApi(operator, NodeUnits(node), node.stats, token, settings.admin_from_anywhere, settings.data)
 
         def ready() -> None:
-            own = address_of(listener, _WILDCARDS.get(settings.host, settings.host))
-            write_address(settings.data, ServerAddress(os.getpid(), own, token))
+            if not self.token:
+                write_address(settings.data, ServerAddress(os.getpid(), self._own_address(listener), token))
             on_ready(address_of(listener, settings.host))
 
-        try:
-            operating = Operating(self.environ, admin, self.on_request, self.is_development, cache=settings.data / "cache.sqlite")
-            node = Node(self.application, engine, settings, clock, chance, operating)
-            server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
-            _spare_what_stays()
-            with _stopping(server.stop, lifeline):
-                try:
-                    await node.start()
-                    await server.serve(sockets=[listener])
-                finally:
+        worker = f"-{self.joining.worker}" if self.joining is not None and self.token else ""
+        operating = Operating(
+            self.environ,
+            admin,
+            self.on_request,
+            self.is_development,
+            cache=settings.data / f"cache{worker}.sqlite",
+            cluster=machine.cluster,
+        )
+        node = Node(self.application, machine.engine, settings, machine.clock, machine.chance, operating)
+        server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
+        _spare_what_stays()
+        with _stopping(server.stop, lifeline):
+            try:
+                await node.start()
+                await server.serve(sockets=[listener])
+            finally:
+                if not self.token:
                     remove_address(settings.data)
-                    await node.close()
-        finally:
-            await engine.close()
+                await node.close()
+
+    def _own_address(self, listener: socket.socket) -> str:
+        """Where this machine reaches the server."""
+        return address_of(listener, own_host(self.settings.host))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a node is made of beside its application."""
+
+    engine: Engine
+    cluster: ClusterPart | None
+    clock: Clock
+    chance: Chance
+
+
+def own_host(host: str) -> str:
+    """Where this machine reaches what listens at `host`."""
+    return _WILDCARDS.get(host, host)
 
 
 def _spare_what_stays() -> None:

@@ -19,7 +19,7 @@ from stead.cli.values import values_of
 from stead.clock import SystemClock
 from stead.ids import Chance
 from stead.node import Node, Operating, Settings, load_application, manifest_path
-from stead.storage.sqlite import SqliteEngine
+from stead.storage.sqlite import open_data
 
 T = TypeVar("T")
 
@@ -55,7 +55,7 @@ async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
     values = values_of(place, data)
     application, clock = load_application(place), SystemClock()
     log_to_console(application.directory)
-    engine = SqliteEngine.open(data, clock)
+    engine = open_data(data, clock)
     try:
         settings = Settings(data=data, blobs=os.environ.get("STEAD_BLOBS", ""))
         node = Node(application, engine, settings, clock, Chance(), Operating(environ=values))

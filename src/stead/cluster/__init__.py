@@ -1,7 +1,7 @@
 """Many nodes as one: who there is, and what they say to each other. See DESIGN.md."""
 
 from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
-from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key
+from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_address
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
@@ -29,4 +29,5 @@ __all__ = [
     "Wire",
     "check_exposure",
     "read_key",
+    "split_address",
 ]

@@ -5,13 +5,15 @@ from stead.node.clustered import ClusterPart
 from stead.node.migrations import read_migrations
 from stead.node.node import Node, Operating, UnitLine, directory, public_actors
 from stead.node.secrets import SecretStore
-from stead.node.settings import MIB, Settings
+from stead.node.settings import MIB, SQLITE, ClusterSettings, Settings
 from stead.node.traces import LoadFailed, describe
 from stead.node.variables import declared_variables, find_values, resolved
 
 __all__ = [
     "MIB",
+    "SQLITE",
     "ClusterPart",
+    "ClusterSettings",
     "LoadFailed",
     "LoadedApplication",
     "Node",

@@ -1,11 +1,13 @@
-"""How a node is run, as opposed to what it runs: addresses, the data directory and the bounds of memory and time.
+"""How a node is run, as opposed to what it runs: addresses, the data directory, the bounds of memory and time, and its cluster.
 
-Every field is a flag of `stead serve` and `stead dev`, and a `STEAD_…` variable of the environment.
+Every field is a flag and a `STEAD_…` variable of the environment: `Settings` of `stead serve` and `stead dev`, `ClusterSettings` of
+`stead serve`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,3 +49,64 @@ class Settings:
                 raise Invalid(f"{name} must be more than 0, not {value}")
         if self.data.exists() and not self.data.is_dir():
             raise Invalid(f"data directory {self.data} is a file; give a directory with --data")
+
+
+SQLITE = "sqlite"  # the engine in the data directory
+WORKERS_MAX = 64
+_ENGINE_SCHEMES = ("postgres://", "postgresql://")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
+_ADDRESS_PATTERN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class ClusterSettings:
+    """How a node takes part in a cluster. With the engine "sqlite" and one worker there is none, and nothing else here matters.
+
+    Checked when made: raises `Invalid` naming the setting that cannot be.
+    """
+
+    engine: str = SQLITE  # or postgres://user:password@host/database, which all nodes share
+    node_name: str = ""  # empty: the machine's name, or the worker's
+    listen: str = "127.0.0.1:0"  # where other nodes reach this one
+    address: str = ""  # what they are told to dial; empty: where it listens
+    key_file: Path | None = None  # of the key that all nodes share
+    cert: Path | None = None  # of this node, for mutual TLS, with its key and the authority that signed everyone's
+    cert_key: Path | None = None
+    ca: Path | None = None
+    region: str = ""
+    labels: str = ""  # k=v,k=v
+    lease_s: float = 6.0  # how long the actors of a node that died are nobody's
+    workers: int = 1  # nodes on this machine behind one port
+
+    def __post_init__(self) -> None:
+        if self.engine != SQLITE and not self.engine.startswith(_ENGINE_SCHEMES):
+            raise Invalid(f"the engine is {SQLITE!r} or an address such as postgres://user:password@host/database")
+        if self.node_name and not _NAME_PATTERN.fullmatch(self.node_name):
+            raise Invalid(f"node name {self.node_name!r} is not 1 to 64 letters, digits, '.', '_' and '-'")
+        for name, value in (("cluster listen", self.listen), ("cluster address", self.address)):
+            found = _ADDRESS_PATTERN.fullmatch(value)
+            if (value or name == "cluster listen") and (found is None or int(found[2]) > PORT_MAX):
+                raise Invalid(f"{name} {value!r} is no address; write HOST:PORT")
+        given = [path for path in (self.cert, self.cert_key, self.ca) if path is not None]
+        if given and len(given) != 3:
+            raise Invalid("mutual TLS between nodes needs a certificate, its key and the authority's certificate: give all three")
+        for path in (*given, self.key_file):
+            if path is not None and not path.is_file():
+                raise Invalid(f"{path} is no file")
+        if not 1 <= self.lease_s <= 3600:
+            raise Invalid(f"the lease must be 1 to 3600 s, not {self.lease_s:g}")
+        if not 1 <= self.workers <= WORKERS_MAX:
+            raise Invalid(f"workers must be 1 to {WORKERS_MAX}, not {self.workers}")
+        self.label_map()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several nodes share the engine."""
+        return self.engine != SQLITE
+
+    def label_map(self) -> Mapping[str, str]:
+        """The labels by name. Raises `Invalid` for text that is not k=v,k=v."""
+        pairs = [part.partition("=") for part in self.labels.split(",") if part.strip()]
+        if not all(separator and name.strip() for name, separator, _ in pairs):
+            raise Invalid(f"labels {self.labels!r} do not read name=value,name=value")
+        return {name.strip(): value.strip() for name, _, value in pairs}

@@ -1,5 +1,9 @@
-"""The engine on one SQLite file: `SqliteEngine`."""
+"""The engine on SQLite files: `SqliteEngine` on one, `WorkerEngine` on one of several that divide a data directory."""
 
+from stead.storage.sqlite.division import divide
 from stead.storage.sqlite.engine import SqliteEngine
+from stead.storage.sqlite.layout import share_directory, shares_of
+from stead.storage.sqlite.lock import DirectoryLock
+from stead.storage.sqlite.shares import Shares, WorkerEngine, open_data
 
-__all__ = ["SqliteEngine"]
+__all__ = ["DirectoryLock", "Shares", "SqliteEngine", "WorkerEngine", "divide", "open_data", "share_directory", "shares_of"]

@@ -25,6 +25,7 @@ from stead.ids import ActorId, parse_id
 from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit
 from stead.storage.sqlite.failure import failure
 from stead.storage.sqlite.file import DatabaseFile
+from stead.storage.sqlite.layout import check_undivided
 from stead.storage.sqlite.lock import DirectoryLock
 from stead.storage.sqlite.schema import HEAD, HEAD_HOLDS_ANYTHING
 from stead.storage.sqlite.writer import Batch, Owner, Writer
@@ -83,6 +84,7 @@ class SqliteEngine:
         every page of a database of any size. `size_bytes_max` is how large the database file may grow. Raises `EngineFailed` if the
         directory is in use, or the file is damaged, lost, or of a newer release.
         """
+        check_undivided(directory)
         file = DatabaseFile(directory)
         try:
             if read_only:
@@ -201,6 +203,10 @@ class SqliteEngine:
     def owned(self) -> int:
         """How many actors this engine keeps an owner of in memory."""
         return len(self._owners)
+
+    def stored(self) -> int:
+        """How many actors there are."""
+        return int(self._rows("SELECT count(*) FROM actors", ())[0][0])
 
     def _load(self, actor: ActorId, owner: Owner, epoch: int) -> Claim:
         try:

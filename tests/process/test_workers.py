@@ -1,0 +1,121 @@
+"""`stead serve --workers`: several processes behind one port, on one data directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from stead.clock import SystemClock
+from stead.storage.sqlite import share_directory
+
+if TYPE_CHECKING:
+    from tests.process.conftest import Serve, Server
+
+pytestmark = pytest.mark.process
+
+COUNTER = Path(__file__).parents[2] / "examples" / "counter"
+LIMIT_S = 60.0
+POLL_S = 0.05
+KEYS = [f"key-{number}" for number in range(24)]
+
+
+def member_pid(data: Path, index: int, count: int) -> int:
+    """The process of a worker, 0 while there is none."""
+    path = share_directory(data, index, count) / "member"
+    return int(json.loads(path.read_bytes())["pid"]) if path.exists() else 0
+
+
+def increment(server: Server, key: str) -> int:
+    """What a counter is now; each request comes over a connection of its own, and so to any worker."""
+    response = httpx.post(f"{server.address.url}/kv/{key}", timeout=LIMIT_S)
+    response.raise_for_status()
+    return int(response.text)
+
+
+def increment_when_possible(server: Server, key: str) -> int:
+    """`increment`, asked again while nothing runs: the worker that has it is starting, or its socket is just gone."""
+    until_s = SystemClock().elapsed_s() + LIMIT_S
+    while True:
+        try:
+            return increment(server, key)
+        except (httpx.ConnectError, httpx.HTTPStatusError) as exc:
+            assert not isinstance(exc, httpx.HTTPStatusError) or exc.response.status_code == 503, exc
+            assert SystemClock().elapsed_s() < until_s, "the worker does not come back"
+            Event().wait(POLL_S)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def stead(*arguments: str) -> Any:
+    command = [sys.executable, "-c", "from stead.cli import main; main()", *arguments, "--json"]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout)
+
+
+def test_workers_are_one_server(serve: Serve, tmp_path: Path) -> None:
+    """Every worker serves every actor, one that is killed comes back with what it had, and another number of them has it all."""
+    data = tmp_path / "data"
+    with serve(COUNTER, data, "--workers", "3") as server:
+        for turn in (1, 2):
+            assert [increment(server, key) for key in KEYS] == [turn] * len(KEYS)
+        listed = stead("actors", "list", "--data", str(data), "--all")
+        assert [actor["id"] for actor in listed["actors"]] == sorted(f"kv-counter/{key}" for key in KEYS)
+        victim = member_pid(data, 1, 3)
+        os.kill(victim, signal.SIGKILL)
+        assert [increment_when_possible(server, key) for key in KEYS] == [3] * len(KEYS)
+        assert member_pid(data, 1, 3) not in {0, victim}
+        assert "worker 1 ended with signal 9" in server.errors.read_text()
+        workers = [member_pid(data, index, 3) for index in range(3)]
+        assert server.end(signal.SIGTERM) == 0
+        assert not any(map(is_alive, workers))
+    for count in ("1", "2"):
+        with serve(COUNTER, data, "--workers", count) as server:
+            assert [increment(server, key) for key in KEYS] == [4 if count == "1" else 5] * len(KEYS)
+            assert server.end(signal.SIGTERM) == 0
+
+
+def test_no_worker_outlives_its_parent(serve: Serve, tmp_path: Path) -> None:
+    """When the parent is killed, the workers stop by themselves, and the next server takes over their files."""
+    data = tmp_path / "data"
+    with serve(COUNTER, data, "--workers", "2") as server:
+        assert increment(server, "a") == 1
+        workers = [member_pid(data, index, 2) for index in range(2)]
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+    until_s = SystemClock().elapsed_s() + LIMIT_S
+    while any(map(is_alive, workers)):
+        assert SystemClock().elapsed_s() < until_s, "a worker goes on alone"
+        Event().wait(POLL_S)
+    with serve(COUNTER, data, "--workers", "2") as server:
+        assert increment(server, "a") == 2
+
+
+def test_what_cannot_begin_is_said_once(tmp_path: Path) -> None:
+    """A taken port, and an application that cannot be loaded, end the command with one error and exit code 1 or more."""
+    (tmp_path / "stead.manifest").write_text('application "a" {\n  actor "box" {}\n}\n')
+    (tmp_path / "app.py").write_text("raise RuntimeError('broken on purpose')\n")
+
+    def refused(place: Path, port: int) -> str:
+        command = [sys.executable, "-c", "from stead.cli import main; main()", "serve", str(place), "--workers", "2"]
+        command += ["--port", str(port), "--data", str(tmp_path / "data")]
+        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        assert result.returncode != 0 and result.stdout == ""
+        return result.stderr
+
+    assert "broken on purpose" in refused(tmp_path, 0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert "is taken" in refused(COUNTER, other.getsockname()[1])
