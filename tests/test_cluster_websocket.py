@@ -30,6 +30,7 @@ from stead.cluster.refusals import LINES_MAX
 from stead.cluster.tls import HANDSHAKE_S, HANDSHAKES_MAX
 from stead.errors import Invalid
 from stead.ids import Chance
+from stead.storage.membership import Member, NodeInfo
 from tests.cluster_nodes import KEY, Ear, Node, tell
 
 ANY = "127.0.0.1:0"
@@ -289,35 +290,55 @@ def test_a_recorded_handshake_is_worth_nothing() -> None:
 
 
 HEADER = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+HELLO = msgspec.msgpack.encode(Hello(VERSION, 103, 101, bytes(32)))
 UPGRADE = HEADER + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
 
+def frame(payload: bytes, opcode: int = 2) -> bytes:
+    return bytes((0x80 | opcode, 0x80 | len(payload))) + bytes(4) + payload
+
+
+STRANGE = {
+    "garbage": os.urandom(4096),
+    "TLS": b"\x16\x03\x01" + bytes(100),
+    "a browser": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "an endless line": b"GET /" + b"a" * 100_000,
+    "endless headers": HEADER + b"X: y\r\n" * 10_000,
+}
+STRANGE_FRAMES = {
+    "a giant frame": b"\x82\xff" + struct.pack("!Q", 1 << 40),
+    "a fragment": b"\x02\xfe\x04\x00" + bytes(1028),
+    "no mask": b"\x82\x04abcd",
+    "garbage behind a greeting": frame(HELLO) + b"\xff\xff",
+    "an end behind a greeting": frame(HELLO) + frame(b"", opcode=8),
+}
+
+
 @pytest.mark.parametrize(
-    "sent",
+    ("first", "then"),
     [
-        pytest.param(os.urandom(4096), id="garbage"),
-        pytest.param(b"\x16\x03\x01" + bytes(100), id="TLS"),
-        pytest.param(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", id="a browser"),
-        pytest.param(b"GET /" + b"a" * 100_000, id="an endless line"),
-        pytest.param(HEADER + b"X: y\r\n" * 10_000, id="endless headers"),
-        pytest.param(UPGRADE + b"\x82\xff" + struct.pack("!Q", 1 << 40), id="a giant frame"),
-        pytest.param(UPGRADE + b"\x02\xfe\x04\x00" + bytes(1028), id="a fragment"),
-        pytest.param(UPGRADE + b"\x82\x04abcd", id="no mask"),
+        *(pytest.param(b"", sent, id=name) for name, sent in STRANGE.items()),
+        *(pytest.param(UPGRADE, sent, id=name) for name, sent in STRANGE_FRAMES.items()),
+        *(pytest.param(b"", UPGRADE + sent, id=f"{name} at once") for name, sent in STRANGE_FRAMES.items()),
     ],
 )
-def test_bytes_that_are_no_channel(sent: bytes, caplog: pytest.LogCaptureFixture, on_loop: Loop) -> None:
+def test_bytes_that_are_no_channel(first: bytes, then: bytes, caplog: pytest.LogCaptureFixture, on_loop: Loop) -> None:
     """They are refused before more is read, with a line in the log."""
 
     async def scene() -> None:
         async with two() as (a, b):
             reader, writer = await asyncio.open_connection(*a.address.split(":"))
-            writer.write(sent)
+            if first:
+                writer.write(first)
+                await reader.readuntil(b"\r\n\r\n")
+            writer.write(then)
             await reader.read()
             writer.close()
             await told(caplog, "refused a connection from 127.0.0.1")
             await exchange(a, b)
 
     on_loop(scene)
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
 def test_who_says_nothing_is_dropped_and_makes_room(caplog: pytest.LogCaptureFixture) -> None:
@@ -403,7 +424,7 @@ def nobody(wire: Wire) -> Receiver:
     raise AssertionError("nobody dials here")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0"])
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:0", "[::1]:0"])
 def test_loopback_needs_no_key(address: str) -> None:
     """On loopback nodes without a key speak to each other."""
 
@@ -416,6 +437,20 @@ def test_loopback_needs_no_key(address: str) -> None:
         await exchange(a, b)
         await a.peers.close()
         await b.peers.close()
+
+    asyncio.run(bounded(scene))
+
+
+def test_a_member_without_an_address_is_said_to_be_unreachable(caplog: pytest.LogCaptureFixture) -> None:
+    """An address that is none, or leads nowhere, is a line in the log; the node goes on trying."""
+
+    async def scene() -> None:
+        async with two() as (a, b):
+            for at, address in enumerate(["nowhere", "127.0.0.1:1", "no-such-host.invalid:7400"]):
+                lost = Member(103 + at, NodeInfo("lost", address), False, 5.0)
+                a.peers.update([b.member, lost])
+                await told(caplog, f"no channel to node lost ({103 + at}) at {address} yet")
+            await exchange(a, b)
 
     asyncio.run(bounded(scene))
 

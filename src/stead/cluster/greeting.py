@@ -57,6 +57,12 @@ class Greeting:
             self.wire.close(reason)
             self._end(reason)
 
+    def cut_off(self, reason: str) -> None:
+        """Drop the wire, for the reason. Nothing if it is over."""
+        if not self._is_over:
+            self.wire.abort()
+            self._end(reason)
+
     def abandon(self) -> None:
         """Drop the wire, and tell nobody here. Nothing if it is over."""
         if not self._is_over:

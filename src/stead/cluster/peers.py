@@ -25,6 +25,7 @@ from stead.cluster.greeting import GREETING_S, OTHERWISE, Greeting
 from stead.cluster.handshake import Dialled, Dialler, Refused
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.refusals import Refusals
+from stead.errors import Invalid
 from stead.ids import Chance
 from stead.runtime.tasks import Tasks
 from stead.storage.membership import Member
@@ -244,7 +245,7 @@ class Peers:
                 return await outcome
         except TimeoutError:
             return f"it did not answer within {GREETING_S:g} s"
-        except OSError as exc:
+        except (OSError, Invalid) as exc:  # Invalid: what the member calls its address is none
             return str(exc) or type(exc).__name__
         finally:
             if peer.attempt is outcome:
@@ -255,7 +256,7 @@ class Peers:
 
     def _dialled(self, wire: Wire) -> Receiver:
         if len(self._greetings) >= GREETINGS_MAX:
-            next(iter(self._greetings)).fail("too many others want to come in")
+            next(iter(self._greetings)).cut_off("too many others want to come in")
         greeting = Greeting(wire, Dialled(self._key, self.incarnation, self._chance), self)
         self._greetings[greeting] = self._opened
         return greeting

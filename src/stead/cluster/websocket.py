@@ -31,6 +31,7 @@ CLOSE_CODE = 4000  # of WebSockets that this closes: the reason says why
 BACKLOG = 128  # connections that wait to be accepted
 FOREIGN = "it speaks no language of channels"
 REASON_BYTES_MAX = 120  # the format's own bound is 123
+_SPENT = ServerProtocol()  # of wires that are over: what theirs had read is free, however long the socket stays
 _log = logging.getLogger("stead.cluster.websocket")
 _log.setLevel(logging.WARNING)  # websockets tells of every connection
 
@@ -115,7 +116,7 @@ class WebSocketWire(asyncio.Protocol):
     # -- the wire ------------------------------------------------------------------------------------------------------------------
 
     def write(self, message: bytes) -> None:
-        if not self._is_over:
+        if not self._is_over and self._protocol.state is OPEN:  # it may have read the end already
             self._protocol.send_binary(message)
             self._flush()
 
@@ -211,6 +212,7 @@ class WebSocketWire(asyncio.Protocol):
         if self._transport.is_closing():
             return
         self._flush()
+        self._protocol = _SPENT
         if self._transport.can_write_eof():
             self._transport.write_eof()
             self._timer = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
