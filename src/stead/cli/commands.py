@@ -10,7 +10,21 @@ import typer
 
 from stead.cli.console import Commands
 
-COMMANDS = ("dev", "serve", "check", "new", "actors", "nodes", "bucket", "tasks", "queues", "db", "secrets", "migrate-engine")
+COMMANDS = (
+    "dev",
+    "serve",
+    "check",
+    "new",
+    "actors",
+    "nodes",
+    "bucket",
+    "tasks",
+    "queues",
+    "db",
+    "secrets",
+    "migrate-engine",
+    "doctor",
+)
 """Each a module beside this one (with `_` for `-`), which has a group `app` or a function of its own name."""
 
 
