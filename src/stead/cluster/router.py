@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from stead.clock import Clock, sleep
@@ -26,8 +26,10 @@ from stead.cluster.conversation import Conversation, Listener
 from stead.cluster.membership import Membership
 from stead.cluster.moving import Moving
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.rooms import Halls
 from stead.cluster.route import Item, Line, Route, lost_error
 from stead.cluster.serving import Answering, Served
+from stead.cluster.sockets import Edges, EdgeSocket
 from stead.cluster.streams import RemoteResponse, Streams
 from stead.cluster.wire import (
     MALFORMED,
@@ -36,6 +38,8 @@ from stead.cluster.wire import (
     Failed,
     Flowing,
     ForActor,
+    ForSockets,
+    Gather,
     HandedOver,
     Leaving,
     Pull,
@@ -45,10 +49,10 @@ from stead.cluster.wire import (
     handover_of,
 )
 from stead.errors import Overloaded, Unavailable
-from stead.events import Event, Fetch, SocketEvent
-from stead.ids import ActorId, parse_id
+from stead.events import Event, Fetch, Handover, SocketEvent
+from stead.ids import ActorId, Chance, parse_id
 from stead.logic.placement import Candidate, rendezvous
-from stead.runtime import Delivery, Reply, Tasks, Turn, WholeResponse, unpacked
+from stead.runtime import Delivery, Reply, Rest, Rooms, Tasks, Turn, WholeResponse, Wire, unpacked
 from stead.storage.membership import Member, SharedEngine
 
 ROUTES_MAX = 10_000  # remembered ways to actors: each is a conversation of some hundred bytes on either side
@@ -59,6 +63,7 @@ RETRY_S = 0.5  # before a node that cannot be reached is doubted
 PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
 REDIRECTS_MAX = 32  # of one event
 REDIRECTS_AT_ONCE = 2  # further ones wait a little, doubling
+_PROCESSES = 1 << 62
 _PAUSE_S, _PAUSE_S_MAX = 0.01, 0.5
 _QUIET_POLL_S = 0.01  # while the node stops
 
@@ -69,10 +74,13 @@ class Here(Protocol):
     """This node's dispatcher."""
 
     clock: Clock
+    chance: Chance
+    rooms: Rooms
     tasks: Tasks
 
     def take_in(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def has(self, actor: ActorId) -> bool: ...
+    def is_claimed(self, actor: ActorId) -> bool: ...
     def owned(self) -> list[ActorId]: ...
     def is_repeatable(self, target: ActorId, event: Event) -> bool: ...
     async def warm(self, target: ActorId) -> None: ...
@@ -95,6 +103,8 @@ class Router:
         self._news = asyncio.Event()  # replaced when it is set: the members have changed
         self._is_leaving = False
         self._stopping: set[int] = set()  # nodes that said so
+        self.edges = Edges(self, peers, here.rooms, here.tasks, here.chance.below(_PROCESSES))
+        self.halls = self.edges.door = Halls(here, self, peers, self.edges.summon)
         peers.on_conversation = self._opened
 
     # -- what the dispatcher asks --------------------------------------------------------------------------------------------------
@@ -103,8 +113,10 @@ class Router:
         """An event for an actor that is not in memory here."""
         route = self._routes.get(target.text)
         is_free = route is None or route.is_idle
-        if is_free and (isinstance(event, SocketEvent) or self._here.has(target) or self._stop(target, route) == self.me):
-            self._forget(route)
+        is_ours = isinstance(event, SocketEvent)  # the connection is in a room here
+        if is_ours or (is_free and (self._here.has(target) or self._stop(target, route) == self.me)):
+            if is_free:
+                self._forget(route)
             self._here.take_in(target, event, reply, caller)
             return
         route = self._route(target)
@@ -117,6 +129,22 @@ class Router:
             route.line.send(item)
         else:
             self._queue(route, [item])
+
+    def dissolved(self, actor: ActorId, rests: Sequence[Rest], owner: int) -> None:
+        """What is left of the connections of an actor that is not here any more."""
+        self.halls.dissolved(actor, rests, owner)
+
+    async def gather(self, actor: ActorId, epoch: int) -> None:
+        """Bring the connections of an actor here, before its first turn."""
+        await self.halls.gather(actor, epoch)
+
+    def admit_socket(self, handover: Handover) -> None:
+        """Raise `HTTPException`, `Overloaded` or `Unavailable` if a client of this node cannot be let in now."""
+        self.edges.admit(handover)
+
+    def open_socket(self, handover: Handover, wire: Wire) -> EdgeSocket:
+        """A client has connected to this node."""
+        return self.edges.open(handover, wire)
 
     def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
         """These have not run here."""
@@ -152,8 +180,13 @@ class Router:
         others = [node for node in self._membership.candidates if node.incarnation not in self._stopping]
         return [node for node in others if (accepts if node.incarnation == me else not node.is_draining)]
 
+    def others(self) -> list[int]:
+        """The other nodes, as far as is known."""
+        return [member.incarnation for member in self._membership.members() if member.incarnation != self.me]
+
     def members_changed(self, members: Sequence[Member]) -> None:
         """The list is another one: look again at what waits."""
+        self.halls.members_changed()
         self._stopping.intersection_update(member.incarnation for member in members)
         self._news.set()
         self._news = asyncio.Event()
@@ -206,6 +239,7 @@ class Router:
                 route.line.lost()
         self._routes.clear()
         self.streams.close()
+        self.edges.close()
 
     # -- where to ------------------------------------------------------------------------------------------------------------------
 
@@ -227,6 +261,12 @@ class Router:
         if incarnation == self.me:
             return self.is_accepting
         return incarnation not in self._stopping and self._membership.member(incarnation) is not None
+
+    def stop(self, actor: ActorId, hint: int, avoid: Collection[int]) -> int:
+        """Who should be asked for an actor next; `hint` was said to have it. 0: nobody can have it now."""
+        if self._here.has(actor):
+            return self.me
+        return hint if hint and hint not in avoid and self._may_own(hint) else self.guess(actor, avoid)
 
     def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
         """Who should have an actor that nobody has, 0 if nobody can."""
@@ -284,7 +324,7 @@ class Router:
             while self._expire(route) and not self._send(route):
                 stop = self._stop(route.target, route)
                 if stop in {0, self.me} or route.line is not None:
-                    await self._wait_news()
+                    await self.wait_news()
                 elif not await self._peers.wait_connected(stop, RETRY_S):
                     route.avoid.add(stop)
         finally:
@@ -302,7 +342,8 @@ class Router:
             self._forget(route)
         return bool(route.waiting)
 
-    async def _wait_news(self) -> None:
+    async def wait_news(self) -> None:
+        """Until the members have changed, or a little later."""
         try:
             async with asyncio.timeout(RETRY_S):
                 await self._news.wait()
@@ -395,6 +436,10 @@ class Router:
         except MALFORMED:
             conversation.abort()
             return _Deaf()
+        if isinstance(opened, ForSockets):
+            return self.halls.opened(peer, opened, conversation)
+        if isinstance(opened, Gather):
+            return self.edges.called(peer, opened, conversation)
         if isinstance(opened, Pull):
             return self.streams.pulled(opened, conversation)
         if isinstance(opened, Leaving):

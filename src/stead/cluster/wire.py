@@ -54,7 +54,26 @@ class Leaving(msgspec.Struct, tag=5, array_like=True, frozen=True):
     """Send this node no more events: it stops. Who says nothing more here has heard it."""
 
 
-Opening = ForActor | Pull | Move | Warm | Leaving
+class ForSockets(msgspec.Struct, tag=6, array_like=True, frozen=True):
+    """The connections of an edge to one actor, which should be with you.
+
+    `edge` is the edge's process. It had them with the owner of `session` before (0: with none that may still be), and heard so many
+    words of that.
+    """
+
+    actor: str
+    edge: int
+    session: int
+    words: int
+
+
+class Gather(msgspec.Struct, tag=7, array_like=True, frozen=True):
+    """I have claimed the actor: tell me the connections that you have. Ended once that has begun."""
+
+    actor: str
+
+
+Opening = ForSockets | Gather | ForActor | Pull | Move | Warm | Leaving
 
 
 # -- events ------------------------------------------------------------------------------------------------------------------------

@@ -51,7 +51,8 @@ class ClusterPart:
         return await self.router.moving.move(actor, to)
 
     async def close(self) -> None:
-        """Leave the cluster. What this node owned is free at once."""
+        """Leave the cluster. What this node owned is free at once, and the clients that are connected to it are sent away."""
+        self.router.edges.send_away()
         self.router.close()
         await self.membership.close()
         await self._end()

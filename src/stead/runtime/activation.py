@@ -81,6 +81,10 @@ class Home(Protocol):
     def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
+    async def claimed(self, activation: Activation) -> None:
+        """The actor is this node's now: returns when its first turn may begin."""
+        ...
+
     def not_ours(self, activation: Activation, owner: int) -> None:
         """Another node has the actor: `owner`, 0 if nobody knows who. The activation is over."""
         ...
@@ -124,6 +128,17 @@ class Activation:
     def is_leaving(self) -> bool:
         """Whether it is on its way to another node."""
         return self._held is not None
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the actor is this node's, as far as is known, and is to stay."""
+        return self.state.is_loaded and not self.is_leaving and not self.is_over
+
+    @property
+    def unrun(self) -> list[Delivery]:
+        """Every event that has not begun, in order, the one that the actor is being loaded for first."""
+        preparing = () if self._preparing is None else (self._preparing,)
+        return [*preparing, *self.mailbox.waiting, *(self._held or ())]
 
     @property
     def size_bytes(self) -> int:
@@ -231,7 +246,7 @@ class Activation:
         gate.lose(error)
 
     def give_back(self) -> list[Delivery]:
-        """End here for good. Returns the events of others that have not run, in order."""
+        """End here for good. Returns the events of others that have not run, in order, those of connections too."""
         unrun = self._take_unrun()
         self._held, self._events_max, self.is_over = None, 0, True
         for delivery in unrun:
@@ -240,10 +255,7 @@ class Activation:
         return [delivery for delivery in unrun if not isinstance(delivery.event, _OWN)]
 
     def _take_unrun(self) -> list[Delivery]:
-        """Every event that has not begun, in order, the one that the actor is being loaded for first."""
-        unrun = [*self.mailbox.waiting, *(self._held or ())]
-        if self._preparing is not None:
-            unrun.insert(0, self._preparing)
+        unrun = self.unrun
         self._preparing = None
         self.mailbox.waiting.clear()
         return unrun
@@ -337,7 +349,9 @@ class Activation:
         """Load the actor and make its instance where needed."""
         if not self.state.is_loaded:
             await self.state.load()
-            if self.is_over:
+            if not self.is_over:
+                await self._home.claimed(self)
+            if self.is_over or not self.state.is_loaded:
                 raise StateLost
         if self._stale and self.mailbox.exclusive:
             self._drop_instance()

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from stead.api import CURRENT_ENV
 from stead.clock import Clock, sleep
 from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
-from stead.events import AlarmDue, Call, Event, Fetch, Settled, SocketEvent
+from stead.events import AlarmDue, Call, Event, Fetch, Handover, Settled, SocketEvent
 from stead.ids import ActorId, Chance, parse_id
 from stead.runtime.activation import Activation
 from stead.runtime.classes import ActorClass
@@ -22,10 +22,12 @@ from stead.runtime.commits import Committer
 from stead.runtime.deadlines import Deadlines
 from stead.runtime.env import Bindings
 from stead.runtime.gate import Lease, lease_lost
+from stead.runtime.inbound import Rest
 from stead.runtime.residency import Residency, Resident
 from stead.runtime.room import Rooms
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.services import ServiceRunner
+from stead.runtime.sockets import Receiver, Wire
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import Delivery, Reply, Turn, Warmed
 from stead.storage.contract import Commit, Engine
@@ -46,6 +48,22 @@ class Elsewhere(Protocol):
 
     def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
         """These events did not run here and go, in this order, to `owner`; 0: to whoever has the actor."""
+        ...
+
+    def dissolved(self, actor: ActorId, rests: Sequence[Rest], owner: int) -> None:
+        """The actor is not this node's, or no longer: its connections go to `owner`; 0: to whoever has it."""
+        ...
+
+    async def gather(self, actor: ActorId, epoch: int) -> None:
+        """The actor is this node's since `epoch`: bring its connections into its room, as far as they can be had soon."""
+        ...
+
+    def admit_socket(self, handover: Handover) -> None:
+        """Raise `HTTPException`, `Overloaded` or `Unavailable` if a client of this node cannot be let in now."""
+        ...
+
+    def open_socket(self, handover: Handover, wire: Wire) -> Receiver:
+        """A client has connected to this node. Returns who gets what it sends."""
         ...
 
 
@@ -153,9 +171,12 @@ class Dispatcher:
     def not_ours(self, activation: Activation, owner: int) -> None:
         """Another node has the actor: what waits for it goes there."""
         assert self._elsewhere is not None, "an engine of one node knows no other owner"
-        deliveries = activation.give_back()
-        self._remove(activation)
-        self._elsewhere.returned(activation.actor, deliveries, owner)
+        self._hand_over(activation, owner)
+
+    async def claimed(self, activation: Activation) -> None:
+        """The actor is this node's now: its connections come before its first turn."""
+        if self._elsewhere is not None and activation.actor_class.socket_events:
+            await self._elsewhere.gather(activation.actor, activation.state.epoch)
 
     def room_ended(self, actor: ActorId) -> None:
         epoch = self._kept.pop(actor.text, 0)
@@ -187,30 +208,35 @@ class Dispatcher:
         actor_class = self._classes.get(target.unit)
         return isinstance(event, AlarmDue | Settled) or (actor_class is not None and _is_shared(event, actor_class))
 
+    def is_claimed(self, actor: ActorId) -> bool:
+        """Whether an actor is this node's, as far as is known, and is to stay."""
+        activation = self.activations.get(actor.text)
+        return self._kept.get(actor.text, 0) > 0 if activation is None else activation.is_claimed
+
     async def warm(self, target: ActorId) -> None:
-        """Bring an actor into memory. Raises `Unavailable` if it is another node's after all."""
+        """Make an actor this node's, and bring it into memory. Raises `Unavailable` if it is another node's after all."""
         actor_class = self._classes.get(target.unit)
-        if actor_class is not None and target.text not in self.activations:
+        if actor_class is not None and not self.is_claimed(target):
             reply: asyncio.Future[None] = self._loop.create_future()
-            self._activate(target, actor_class).accept(Delivery(Warmed(), reply))
+            activation = self.activations.get(target.text) or self._activate(target, actor_class)
+            activation.accept(Delivery(Warmed(), reply))
             await reply
 
     async def depart(self, actor: ActorId, to: int, grace_s: float) -> None:
         """Give an actor to another node. What comes meanwhile goes there, after the last commit here."""
         assert self._elsewhere is not None
+        kept_epoch = self._kept.get(actor.text, 0)
+        if actor.text in self._kept:  # what its clients send meanwhile is to be held
+            self._activate(actor, self._classes[actor.unit])
         activation = self.activations.get(actor.text)
-        if activation is None:
-            epoch = self._kept.pop(actor.text, 0)
-            if epoch:
-                await self._release(actor, epoch)
-        elif not activation.is_leaving:
+        if activation is not None and not activation.is_leaving:
             try:
                 await activation.depart(grace_s)
+                if kept_epoch:
+                    await self._release(actor, kept_epoch)
             except EngineFailed as exc:  # the next claim finds out who has it
                 log.warning("the claim of %s could not be released: %s", actor, exc)
-            deliveries = activation.give_back()
-            self._remove(activation)
-            self._elsewhere.returned(actor, deliveries, to)
+            self._hand_over(activation, to)
 
     def give_up(self) -> None:
         """End every actor here at once: another node may have it. What did not run goes there, all else is answered `Ambiguous`."""
@@ -219,10 +245,25 @@ class Dispatcher:
         self.activations.clear()
         self._kept.clear()
         for activation in activations:
+            self._dissolve(activation.actor, activation.unrun, 0)  # before its turns are answered: what ran may not run again
             activation.give_up(lease_lost())
             self._remove(activation)
+        for actor in self.rooms.actors():
+            self._dissolve(actor, (), 0)
         for activation in activations:
-            self._elsewhere.returned(activation.actor, activation.give_back(), 0)
+            self._elsewhere.returned(activation.actor, _not_of_sockets(activation.give_back()), 0)
+
+    def _hand_over(self, activation: Activation, owner: int) -> None:
+        """An actor has left: its connections and what did not run follow it."""
+        assert self._elsewhere is not None
+        deliveries = activation.give_back()
+        self._remove(activation)
+        self._dissolve(activation.actor, deliveries, owner)
+        self._elsewhere.returned(activation.actor, _not_of_sockets(deliveries), owner)
+
+    def _dissolve(self, actor: ActorId, unrun: Iterable[Delivery], owner: int) -> None:
+        assert self._elsewhere is not None
+        self._elsewhere.dissolved(actor, self.rooms.dissolve(actor, unrun), owner)
 
     # -- leaving memory ------------------------------------------------------------------------------------------------------------
 
@@ -233,7 +274,7 @@ class Dispatcher:
         """Drop an idle actor from memory. In a cluster one with connections stays this node's."""
         self._remove(activation)
         actor, epoch = activation.actor, activation.leave()
-        if epoch and self._elsewhere is not None and activation.room is not None:
+        if self._elsewhere is not None and activation.room is not None:
             self._kept[actor.text] = epoch
         elif epoch:
             self.tasks.start(self._release(actor, epoch))
@@ -245,6 +286,18 @@ class Dispatcher:
 
     async def _release(self, actor: ActorId, epoch: int) -> None:
         await self.engine.release(actor, epoch)
+
+    # -- connections ---------------------------------------------------------------------------------------------------------------
+
+    def admit_socket(self, handover: Handover) -> None:
+        """Raise `HTTPException`, `Overloaded` or `Unavailable` if the client cannot be let in now."""
+        (self.rooms.admit if self._elsewhere is None else self._elsewhere.admit_socket)(handover)
+
+    def open_socket(self, handover: Handover, wire: Wire) -> Receiver:
+        """Give a client to its actor. Returns who gets what it sends."""
+        return self.rooms.open(handover, wire) if self._elsewhere is None else self._elsewhere.open_socket(handover, wire)
+
+    # -- the end -------------------------------------------------------------------------------------------------------------------
 
     async def drain(self, grace_s: float) -> None:
         """Take no more events from outside, let turns end for `grace_s` seconds, and commit what they wrote.
@@ -294,6 +347,11 @@ class Dispatcher:
         reply: asyncio.Future[None] = self._loop.create_future()
         self.forward(actor, event, reply, None)
         return reply
+
+
+def _not_of_sockets(deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Without the events of connections: those who send them know what has not run."""
+    return [delivery for delivery in deliveries if not isinstance(delivery.event, SocketEvent)]
 
 
 def _is_shared(event: Event, actor_class: ActorClass) -> bool:

@@ -29,7 +29,12 @@ class Keeper(Protocol):
     """A socket: its values as the last turn left them, and as they are known to be durable."""
 
     sealed: Kept
-    durable: Kept
+
+    @property
+    def durable(self) -> Kept: ...
+    def settle(self, name: str, value: Any) -> None:
+        """A value is durable."""
+        ...
 
 
 class Effects:
@@ -86,7 +91,7 @@ class Effects:
     def release(self, value: Any, error: BaseException | None) -> None:
         for (keeper, name), changed in self._changes.items():
             if error is None:
-                keeper.durable = keeper.durable._replace(**{name: changed})
+                keeper.settle(name, changed)
             else:
                 keeper.sealed = keeper.durable
         if error is None:

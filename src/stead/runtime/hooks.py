@@ -18,9 +18,12 @@ TAGS_MAX = 10  # of one socket, beside its id
 TAG_CHARS_MAX = 256
 
 
-async def run_hook(actor: Actor, room: Room, event: SocketEvent) -> None:
-    """Run the hook of an event whose connection `room` knows."""
-    socket = room.connections[event.socket].socket
+async def run_hook(actor: Actor, room: Room | None, event: SocketEvent) -> None:
+    """Run the hook of an event, unless its connection lives on in another room."""
+    inbound = None if room is None else room.connections.get(event.socket)
+    if room is None or inbound is None:
+        return
+    socket = inbound.socket
     match event:
         case SocketMessage(message=message):
             if not socket.sealed.is_closing:  # else the actor wanted to hear no more of it

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 from stead.events import Frame, SocketClosed, SocketEvent, SocketFailed, SocketMessage, SocketOpened
 from stead.ids import ActorId
 from stead.logic.limiting import TokenBucket
 from stead.runtime.classes import ActorClass
 from stead.runtime.failures import message_of
-from stead.runtime.sockets import REASON_BYTES_MAX, RoomSocket
+from stead.runtime.sockets import REASON_BYTES_MAX, RoomSocket, Seat
 
+TAKEN_OVER = 1008, "taken over by a newer connection"
 SOCKET_EVENTS_MAX = 64  # of one connection in the mailbox: what a flush of the disk may acknowledge at once
 
 log = logging.getLogger("stead")
@@ -64,14 +66,23 @@ class Host(Protocol):
         ...
 
 
+class Rest(NamedTuple):
+    """What is left of a connection whose actor goes to another node."""
+
+    seat: Seat
+    is_opened: bool  # `on_connect` has run
+    is_unopened: bool  # and if not: it has not begun
+    messages: int  # that have not begun, the last ones of those that came
+
+
 class Receipt:
     """Hears how one event of a connection ended."""
 
-    __slots__ = ("_event", "_inbound", "_is_done", "size_bytes")
+    __slots__ = ("_is_done", "event", "inbound", "size_bytes")
 
     def __init__(self, inbound: Inbound, event: SocketEvent) -> None:
-        self._inbound = inbound
-        self._event = event
+        self.inbound = inbound
+        self.event = event
         self._is_done = False
         self.size_bytes = len(event.message) if isinstance(event, SocketMessage) else 0
 
@@ -80,11 +91,11 @@ class Receipt:
 
     def set_result(self, value: Any, /) -> None:
         self._is_done = True
-        self._inbound.ended(self._event, self.size_bytes, None)
+        self.inbound.ended(self.event, self.size_bytes, None)
 
     def set_exception(self, error: BaseException, /) -> None:
         self._is_done = True
-        self._inbound.ended(self._event, self.size_bytes, error)
+        self.inbound.ended(self.event, self.size_bytes, error)
 
 
 class Inbound:
@@ -95,7 +106,7 @@ class Inbound:
         "_is_cut_off",
         "_is_over",
         "_is_paused",
-        "_room",
+        "room",
         "_under_way",
         "_waiting",
         "_window",
@@ -105,7 +116,7 @@ class Inbound:
     )
 
     def __init__(self, room: Host, socket: RoomSocket) -> None:
-        self._room = room
+        self.room = room
         self.socket = socket
         self.successor: Inbound | None = None  # a newer connection with the same id, which begins when this one has left
         self.is_queued = False  # it waits for the actor's window
@@ -125,8 +136,8 @@ class Inbound:
         """The next message of the client, in order."""
         if not self.socket.is_connected:
             return
-        if self._bucket is not None and not self._bucket.take(self._room.elapsed_s()).success:
-            self.end(1008, f"more than {self._room.actor_class.socket_messages_per_s:g} messages a second")
+        if self._bucket is not None and not self._bucket.take(self.room.elapsed_s()).success:
+            self.end(1008, f"more than {self.room.actor_class.socket_messages_per_s:g} messages a second")
             return
         self._take_in(SocketMessage(self.socket.key, data))
 
@@ -145,6 +156,10 @@ class Inbound:
         """Queue the event of the new connection, which waits for `begin` unless it may start at once."""
         self._window = int(at_once)
         self._take_in(SocketOpened(self.socket.key, scope))
+
+    def restore(self) -> None:
+        """Go on with a connection whose `on_connect` has run in another room."""
+        self._window = SOCKET_EVENTS_MAX
 
     def begin(self) -> None:
         """The connection whose id this one took over has left."""
@@ -169,6 +184,15 @@ class Inbound:
         self._is_cut_off = True
         self._waiting = None
 
+    def part(self, unrun: Sequence[SocketEvent]) -> Rest:
+        """Cut it off, for another room to go on with; `unrun` are the events that came back from the mailbox."""
+        assert self.socket.seat is not None
+        events = [*unrun, *(self._waiting or ())]
+        is_opened = self._window == SOCKET_EVENTS_MAX
+        is_unopened = any(isinstance(event, SocketOpened) for event in events)
+        self.cut_off()
+        return Rest(self.socket.seat, is_opened, is_unopened, sum(isinstance(event, SocketMessage) for event in events))
+
     def advance(self) -> None:
         """Send on what waits, as far as the windows allow."""
         waiting = self._waiting
@@ -176,7 +200,7 @@ class Inbound:
             waiting.popleft()
         if waiting is not None and not waiting and self._waiting is waiting:
             self._waiting = None
-            if self._is_paused and self.socket.is_connected and not self._room.is_stopping:
+            if self._is_paused and self.socket.is_connected and not self.room.is_stopping:
                 self._is_paused = False
                 self.socket.wire.resume()
 
@@ -184,15 +208,21 @@ class Inbound:
         """An event's turn has ended, and its commit is durable or lost."""
         self._under_way -= 1
         if self._is_cut_off:
+            self.room.ended(size_bytes)
             return
+        seat = self.socket.seat
         if error is not None:
             self._failed(event, error)
         elif isinstance(event, SocketOpened):
             self._window = SOCKET_EVENTS_MAX
-        self._room.ended(size_bytes)
+            if seat is not None:
+                seat.opened(self.socket.tags)
+        if seat is not None and isinstance(event, SocketMessage):
+            seat.handled()
+        self.room.ended(size_bytes)
         self.advance()
         if self._is_over and not self._under_way:
-            self._room.remove(self)
+            self.room.remove(self)
 
     # -- inside --------------------------------------------------------------------------------------------------------------------
 
@@ -210,23 +240,25 @@ class Inbound:
         """Whether the event need not wait: it is in the mailbox now, or needs no turn."""
         if self._under_way >= self._window:
             return False
-        if type(event) not in self._room.actor_class.socket_events or self._is_answered(event):
+        if type(event) not in self.room.actor_class.socket_events or self._is_answered(event):
             if isinstance(event, SocketClosed):
                 self._leave()
+            elif self.socket.seat is not None and isinstance(event, SocketMessage):
+                self.socket.seat.handled()
             return True
-        if not self._room.has_room(self):
+        if not self.room.has_room(self):
             return False
         self._under_way += 1
         receipt = Receipt(self, event)
-        self._room.begun(receipt.size_bytes)
-        self._room.forward(event, receipt)
+        self.room.begun(receipt.size_bytes)
+        self.room.forward(event, receipt)
         if isinstance(event, SocketClosed):
             self._leave()
         return True
 
     def _is_answered(self, event: SocketEvent) -> bool:
         """Whether it is a message that the actor has left the reply to."""
-        pair = self._room.auto_reply
+        pair = self.room.auto_reply
         if pair is None or not isinstance(event, SocketMessage) or event.message != pair[0]:
             return False
         if self.socket.is_connected:
@@ -235,20 +267,20 @@ class Inbound:
 
     def _disconnect(self) -> None:
         self.socket.is_connected = False
-        self._room.unlist(self.socket)
+        self.room.unlist(self.socket)
 
     def _leave(self) -> None:
         self._is_over = True
-        self._room.left(self)
+        self.room.left(self)
         if not self._under_way:
-            self._room.remove(self)
+            self.room.remove(self)
 
     def _failed(self, event: SocketEvent, error: BaseException) -> None:
         hook = _HOOKS[type(event)]
-        log.error("%s of %s failed for the socket %r", hook, self._room.actor, self.socket.id, exc_info=error)
+        log.error("%s of %s failed for the socket %r", hook, self.room.actor, self.socket.id, exc_info=error)
         if isinstance(event, SocketOpened):
             self._refuse(error)
-        elif isinstance(event, SocketMessage) and SocketFailed in self._room.actor_class.socket_events:
+        elif isinstance(event, SocketMessage) and SocketFailed in self.room.actor_class.socket_events:
             assert isinstance(error, Exception), "what crosses between units is an Exception"
             self._waiting = self._waiting or deque()
             self._waiting.appendleft(SocketFailed(self.socket.key, error))

@@ -68,9 +68,7 @@ class Instance:
             case Fetch() as event:
                 return self.fetch(event)
             case SocketMessage() | SocketOpened() | SocketClosed() | SocketFailed() as event:
-                room = turn.activation.room
-                assert room is not None, "a connection is known until its last event has ended"
-                return run_hook(self.object, room, event)
+                return run_hook(self.object, turn.activation.room, event)
             case AlarmDue() as event:
                 return self.run_alarm(event, turn, alarms)
             case Entry() as event:

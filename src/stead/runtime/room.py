@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from stead.api import Sendable, Socket
 from stead.clock import Clock
@@ -16,11 +16,12 @@ from stead.errors import Invalid, Overloaded, Unavailable
 from stead.events import Event, Frame, Handover, SocketEvent
 from stead.ids import ActorId, Chance
 from stead.runtime.classes import ActorClass
+from stead.runtime.effects import Kept
 from stead.runtime.gate import Gate, Held
 from stead.runtime.handshake import connection_id, uri_of
-from stead.runtime.inbound import Inbound, Receipt
-from stead.runtime.sockets import RoomSocket, Sending, Wire, as_message
-from stead.runtime.turn import Reply, Turn, acting
+from stead.runtime.inbound import TAKEN_OVER, Inbound, Receipt, Rest
+from stead.runtime.sockets import RoomSocket, Seat, Sending, Wire, as_message
+from stead.runtime.turn import Delivery, Reply, Turn, acting
 
 ROOM_BYTES_MAX = 64 * 1024 * 1024  # of messages in one actor's mailbox: two of the largest
 RETRY_AFTER_S = 5.0  # told to who finds a room full
@@ -143,9 +144,29 @@ class Room:
         self._by_id[socket.id] = inbound
         if former is not None:
             former.successor = inbound
-            former.end(1008, "taken over by a newer connection")
+            former.end(*TAKEN_OVER)
         inbound.open(scope, at_once=former is None or former.successor is None)
         return inbound
+
+    def restore(self, socket: RoomSocket) -> Inbound:
+        """Go on with a connection that another room had. One whose id a newer one has meanwhile is taken over."""
+        inbound = self.connections[socket.key] = Inbound(self, socket)
+        inbound.restore()
+        self.list(socket)
+        other = self._by_id.get(socket.id)
+        if other is None or not other.socket.is_connected:
+            self._by_id[socket.id] = inbound
+        else:
+            inbound.end(*TAKEN_OVER)
+        return inbound
+
+    def dissolve(self, unrun: Iterable[Delivery]) -> Sequence[Rest]:
+        """Give every connection up, for another room to go on with; `unrun` is what came back from the actor's mailbox."""
+        events: dict[Inbound, list[SocketEvent]] = {}
+        for delivery in unrun:
+            if isinstance(receipt := delivery.reply, Receipt):
+                events.setdefault(receipt.inbound, []).append(receipt.event)
+        return [inbound.part(events.get(inbound, ())) for inbound in self.connections.values()]
 
     def end(self, socket: RoomSocket, code: int, reason: str) -> None:
         inbound = self.connections.get(socket.key)
@@ -160,7 +181,8 @@ class Room:
             successor.begin()
 
     def remove(self, inbound: Inbound) -> None:
-        self.connections.pop(inbound.socket.key, None)
+        if self.connections.pop(inbound.socket.key, None) is not None and inbound.socket.seat is not None:
+            inbound.socket.seat.gone()
         if not self.connections:
             self._rooms.drop(self)
 
@@ -213,6 +235,16 @@ class AutoReply:
                 room.auto_reply = self._pair
 
 
+class Stay(NamedTuple):
+    """A connection between two rooms, as it was last durable. `state` and `attachment` are encoded."""
+
+    id: str
+    uri: str
+    tags: Sequence[str]
+    state: bytes | None
+    attachment: bytes | None
+
+
 class Rooms:
     """The rooms of a node: one for each actor with connections."""
 
@@ -242,13 +274,55 @@ class Rooms:
 
     def open(self, handover: Handover, wire: Wire) -> Inbound:
         """Begin a connection that was admitted, in the same step: its limits are not looked at again."""
-        actor = handover.actor
-        self._key += 1
+        return self.join(handover.actor, self.id_of(handover), handover.scope, wire, None)
+
+    def id_of(self, handover: Handover) -> str:
+        """The client's own id, or a new one."""
+        return connection_id(handover.scope) or self.home.chance.hex(_OWN_ID_BYTES)
+
+    def join(self, actor: ActorId, id: str, scope: dict[str, Any], wire: Wire, seat: Seat | None) -> Inbound:
+        """Begin a connection."""
+        room = self._room(actor)
+        return room.open(RoomSocket(room, self._next_key(), wire, id, uri_of(scope), seat), scope)
+
+    def restore(self, actor: ActorId, stay: Stay, wire: Wire, seat: Seat) -> Inbound:
+        """Go on with a connection that another node's room had: it is listed at once, and `on_connect` does not run again."""
+        room = self._room(actor)
+        socket = RoomSocket(room, self._next_key(), wire, stay.id, stay.uri, seat)
+        socket.tags = tuple(stay.tags)
+        socket.sealed = socket.durable = Kept(stay.state, stay.attachment)
+        return room.restore(socket)
+
+    def withdraw(self, inbound: Inbound) -> None:
+        """Forget one connection: another node's room goes on with it."""
+        room = inbound.room
+        room.unlist(inbound.socket)
+        inbound.cut_off()
+        room.left(inbound)
+        room.remove(inbound)
+
+    def sockets_max(self, actor: ActorId) -> int:
+        """How many connections an actor may have."""
+        return self._class(actor).sockets_max
+
+    def dissolve(self, actor: ActorId, unrun: Iterable[Delivery]) -> Sequence[Rest]:
+        """The actor goes to another node: forget its connections, and tell what is left of each."""
+        room = self._rooms.pop(actor.text, None)
+        return [] if room is None else room.dissolve(unrun)
+
+    def actors(self) -> list[ActorId]:
+        """The actors with connections."""
+        return [room.actor for room in self._rooms.values()]
+
+    def _room(self, actor: ActorId) -> Room:
         room = self._rooms.get(actor.text)
         if room is None:
             room = self._rooms[actor.text] = Room(actor, self._class(actor), self)
-        id = connection_id(handover.scope) or self.home.chance.hex(_OWN_ID_BYTES)
-        return room.open(RoomSocket(room, self._key, wire, id, uri_of(handover.scope)), handover.scope)
+        return room
+
+    def _next_key(self) -> int:
+        self._key += 1
+        return self._key
 
     def drop(self, room: Room) -> None:
         if self._rooms.get(room.actor.text) is room:

@@ -16,10 +16,9 @@ from stead.runtime.answers import Answer
 from stead.runtime.classes import ActorClass
 from stead.runtime.dispatcher import Dispatcher, MakeElsewhere
 from stead.runtime.env import Bindings, Client, bind_units
-from stead.runtime.inbound import Inbound
 from stead.runtime.parties import Parties
 from stead.runtime.services import ServiceRunner
-from stead.runtime.sockets import Wire
+from stead.runtime.sockets import Receiver, Wire
 from stead.runtime.stubs import ActorNamespace
 from stead.storage.contract import Engine
 
@@ -95,11 +94,11 @@ class Runtime:
 
     def admit_socket(self, handover: Handover) -> None:
         """Raise `HTTPException`, `Overloaded` or `Unavailable` if the client cannot be let in now."""
-        self._dispatcher.rooms.admit(handover)
+        self._dispatcher.admit_socket(handover)
 
-    def open_socket(self, handover: Handover, wire: Wire) -> Inbound:
+    def open_socket(self, handover: Handover, wire: Wire) -> Receiver:
         """Give a client to its actor, in the same step that admitted it. Returns who receives what it sends."""
-        return self._dispatcher.rooms.open(handover, wire)
+        return self._dispatcher.open_socket(handover, wire)
 
     def evict(self, actor: ActorId) -> bool:
         """Drop an idle actor from memory. False if it is busy and still there."""

@@ -6,7 +6,7 @@ asked outside turns (by spawned work), it waits for what was submitted so far.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from stead import codec
@@ -45,6 +45,38 @@ class Wire(Protocol):
         ...
 
 
+class Receiver(Protocol):
+    """Who gets what a client sends. Neither method may raise."""
+
+    def message(self, data: str | bytes) -> None:
+        """The next message, in order."""
+        ...
+
+    def closed(self, code: int, reason: str, error: Exception | None) -> None:
+        """The end, once, and nothing after it; with what failed, if anything did."""
+        ...
+
+
+class Seat(Protocol):
+    """Where a connection lives on when its actor goes to another node. It hears what the next room has to know of it."""
+
+    def opened(self, tags: Sequence[str]) -> None:
+        """What `on_connect` did is durable."""
+        ...
+
+    def kept(self, kept: Kept) -> None:
+        """These values are durable."""
+        ...
+
+    def handled(self) -> None:
+        """The next message has had its turn, or needs none."""
+        ...
+
+    def gone(self) -> None:
+        """The last event of the connection has ended."""
+        ...
+
+
 class Host(Protocol):
     """The room, as its sockets see it."""
 
@@ -60,16 +92,20 @@ class Host(Protocol):
 
 
 class RoomSocket:
-    """One connection. `key` is its number on the node; `is_connected` until the wire is gone or was closed."""
+    """One connection. `key` is its number on the node; `is_connected` until the wire is gone or was closed.
 
-    __slots__ = ("durable", "id", "is_connected", "key", "room", "sealed", "tags", "uri", "wire")
+    On a node that is alone a connection ends with the process, and has no seat.
+    """
 
-    def __init__(self, room: Host, key: int, wire: Wire, id: str, uri: str) -> None:
+    __slots__ = ("durable", "id", "is_connected", "key", "room", "sealed", "seat", "tags", "uri", "wire")
+
+    def __init__(self, room: Host, key: int, wire: Wire, id: str, uri: str, seat: Seat | None = None) -> None:
         self.room = room
         self.key = key
         self.wire = wire
         self.id = id
         self.uri = uri
+        self.seat = seat
         self.tags: tuple[str, ...] = (id,)
         self.is_connected = True
         self.sealed = self.durable = _NEW
@@ -106,6 +142,11 @@ class RoomSocket:
         if turn is not None:
             turn.effect().change(self, "is_closing", True)
         self.room.act("socket.close()", Closing(self, code, reason))
+
+    def settle(self, name: str, value: Any) -> None:
+        self.durable = self.durable._replace(**{name: value})
+        if self.seat is not None:
+            self.seat.kept(self.durable)
 
     def __repr__(self) -> str:
         return f"<Socket {self.id!r} of {self.room.actor}>"

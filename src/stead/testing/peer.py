@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from stead.events import Frame, Handover
+from stead.node import Node
 from stead.runtime.stubs import Stub
 from stead.testing.app import TestApp
 
 
 class Peer:
-    """A connection to the actor behind `stub`. Raises what refuses a handshake.
+    """A connection to the actor behind `stub`, at the one node of an application or at a node. Raises what refuses a handshake.
 
     `received` has the messages, as they came; `closing` is the code and the reason with which the actor's side ended it.
     `read_ahead` is how many messages more the runtime gets after it has paused the connection, as an edge had read them already.
@@ -24,7 +25,7 @@ class Peer:
 
     read_ahead = 0
 
-    def __init__(self, app: TestApp, stub: Stub, id: str | None = None, query: str = "", path: str = "/") -> None:
+    def __init__(self, at: TestApp | Node, stub: Stub, id: str | None = None, query: str = "", path: str = "/") -> None:
         self.received: list[str | bytes] = []
         self.closing: tuple[int, str] | None = None
         self.is_paused = False
@@ -45,7 +46,7 @@ class Peer:
             "headers": [(b"host", b"localhost"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade")],
         }
         handover = Handover(stub.id, scope)
-        runtime = app._process.node._runtime
+        runtime = (at._process.node if isinstance(at, TestApp) else at)._runtime
         runtime.admit_socket(handover)
         self._receiver = runtime.open_socket(handover, self)
 

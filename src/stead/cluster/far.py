@@ -1,0 +1,430 @@
+"""The channel between an edge and an owner on two nodes: each sees the other through one of these, as if it were beside it.
+
+**Words to the edge are not lost with a channel.** The owner numbers them and keeps those that the edge has not heard; an edge that
+comes back says how many it has, and the rest is said again. **Words to the owner need not be kept here**: the edge knows what it
+said about each connection and says all of it again, and the owner ignores what it knows.
+
+What is kept is bounded. An edge that does not listen for so long is told to close those connections, with 1013.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from stead import codec
+from stead.cluster.conversation import Conversation
+from stead.cluster.wire import MALFORMED, encode
+from stead.cluster.words import (
+    Back,
+    Closes,
+    Complete,
+    Elsewhere,
+    Ended,
+    FromEdge,
+    FromOwner,
+    Gone,
+    Handled,
+    Heard,
+    Joined,
+    Keeps,
+    Left,
+    Moved,
+    Opened,
+    Remainder,
+    Said,
+    Sent,
+    Welcome,
+    decode_from_edge,
+    decode_from_owner,
+)
+from stead.events import Frame
+from stead.runtime import Kept, Stay, packed, unpacked
+
+UNHEARD_BYTES_MAX = 64 * 1024 * 1024  # that wait for one edge: what one turn may send
+UNHEARD_WORDS_MAX = 200_000
+_WORD_BYTES = 64  # what a word costs beside its message
+HEARD_WORDS, HEARD_BYTES = 32, 64 * 1024  # after so much the edge says what it has heard
+NUMBERS_MAX = 8192  # of connections, in one word
+
+
+class Guests(Protocol):
+    """The owner, as an edge sees it."""
+
+    def join(self, number: int, id: str, scope: dict[str, Any]) -> None:
+        """A client has connected."""
+        ...
+
+    def back(self, number: int, message: int, stay: Stay) -> None:
+        """A connection that another owner had; `message` is the last that does not come."""
+        ...
+
+    def said(self, number: int, message: int, data: str | bytes) -> None:
+        """A message, by its number."""
+        ...
+
+    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None:
+        """A connection has ended."""
+        ...
+
+    def complete(self) -> None:
+        """All connections have been told."""
+        ...
+
+    def elsewhere(self) -> None:
+        """They are another owner's now: nothing more is said or heard."""
+        ...
+
+    def end(self) -> None:
+        """There are no connections any more."""
+        ...
+
+
+class Edge(Protocol):
+    """An edge, as the owner sees it."""
+
+    def welcome(self, session: int) -> None:
+        """The actor is here, and what is known of the connections is that session's."""
+        ...
+
+    def sent(self, number: int, frame: Frame) -> None:
+        """A message to a connection."""
+        ...
+
+    def opened(self, number: int, tags: Sequence[str]) -> None: ...
+    def kept(self, number: int, kept: Kept) -> None: ...
+    def handled(self, number: int, message: int) -> None: ...
+    def close(self, number: int, code: int, reason: str) -> None: ...
+    def gone(self, number: int) -> None: ...
+    def hold(self, number: int, is_held: bool) -> None:
+        """Listen to a client no more for now, or again."""
+        ...
+
+    def moved(self, owner: int, remainders: Sequence[Remainder]) -> None:
+        """The actor is elsewhere: nothing more is said or heard."""
+        ...
+
+
+class Hears(Edge, Protocol):
+    """An edge that knows how much it has heard."""
+
+    words: int  # of this session
+
+    def resume(self, session: int, words: int) -> None:
+        """`welcome`, where the owner may go on after so many words."""
+        ...
+
+    def ended(self) -> None:
+        """The owner took this node for dead."""
+        ...
+
+    def lost(self, owner: FarGuests) -> None:
+        """The channel to the owner is gone, or the owner does not make sense."""
+        ...
+
+
+class FarGuests:
+    """The owner, from its edge on another node: the listener of the edge's conversation."""
+
+    def __init__(self, edge: Hears) -> None:
+        self._edge = edge
+        self._conversation: Conversation
+        self._is_over = False
+        self._unsaid_words = self._unsaid_bytes = 0  # heard, and not acknowledged
+
+    def begin(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def join(self, number: int, id: str, scope: dict[str, Any]) -> None:
+        self._say(Joined(number, id, codec.encode(scope)))
+
+    def back(self, number: int, message: int, stay: Stay) -> None:
+        self._say(Back(number, message, stay.id, stay.uri, list(stay.tags), stay.state, stay.attachment))
+
+    def said(self, number: int, message: int, data: str | bytes) -> None:
+        self._say(Said(number, message, data))
+
+    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None:
+        self._say(Left(number, code, reason, None if error is None else packed(error)))
+
+    def complete(self) -> None:
+        self._say(Complete())
+
+    def elsewhere(self) -> None:
+        self._say(Elsewhere())
+        self.end()
+
+    def end(self) -> None:
+        self._is_over = True
+        self._conversation.end()
+
+    def _say(self, word: FromEdge) -> None:
+        self._conversation.send(encode(word))
+
+    # -- what the owner says -------------------------------------------------------------------------------------------------------
+
+    def received(self, payload: bytes) -> None:
+        self._conversation.consumed(len(payload))
+        if self._is_over:
+            return
+        try:
+            word = decode_from_owner(payload)
+        except MALFORMED:
+            self._conversation.abort()
+            self.lost()
+            return
+        if not isinstance(word, Welcome | Moved | Ended):
+            self._edge.words += 1
+        self._tell(word)
+        self._acknowledge(len(payload))
+
+    def _tell(self, word: FromOwner) -> None:
+        edge = self._edge
+        match word:
+            case Sent(numbers, data):
+                frame = Frame(data)
+                for number in numbers:
+                    edge.sent(number, frame)
+            case Handled(messages):
+                for number, message in messages:
+                    edge.handled(number, message)
+            case Keeps(number, state, attachment):
+                edge.kept(number, Kept(state, attachment))
+            case Opened(number, tags):
+                edge.opened(number, tags)
+            case Closes(number, code, reason):
+                edge.close(number, code, reason)
+            case Gone(number):
+                edge.gone(number)
+            case Welcome(session, words):
+                edge.resume(session, words)
+            case Moved(owner, remainders):
+                self.end()
+                edge.moved(owner, remainders)
+            case Ended():
+                self.end()
+                edge.ended()
+
+    def _acknowledge(self, size_bytes: int) -> None:
+        self._unsaid_words += 1
+        self._unsaid_bytes += size_bytes
+        if (self._unsaid_words >= HEARD_WORDS or self._unsaid_bytes >= HEARD_BYTES) and not self._is_over:
+            self._unsaid_words = self._unsaid_bytes = 0
+            self._say(Heard(self._edge.words))
+
+    def ended(self) -> None:
+        self._conversation.end()
+        self.lost()
+
+    def lost(self) -> None:
+        if not self._is_over:
+            self._is_over = True
+            self._edge.lost(self)
+
+
+class Owner(Protocol):
+    """The connections of an edge at their owner, as what comes from that edge goes to them."""
+
+    def join(self, number: int, id: str, scope: dict[str, Any]) -> None: ...
+    def back(self, number: int, message: int, stay: Stay) -> None: ...
+    def said(self, number: int, message: int, data: str | bytes) -> None: ...
+    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None: ...
+    def complete(self) -> None: ...
+    def elsewhere(self) -> None: ...
+    def end(self) -> None: ...
+    def away(self) -> None:
+        """The channel to the edge is gone."""
+        ...
+
+    def overflow(self) -> None:
+        """Too much waits for the edge: these connections have missed something."""
+        ...
+
+
+class FarEdge:
+    """An edge, from the owner on another node."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._owner = owner
+        self._ear: _Ear | None = None  # while there is a channel
+        self._unheard: deque[bytes] = deque()  # the edge may have heard these, or not
+        self._unheard_bytes = 0
+        self._words = 0  # said in all
+        self._frame: Frame | None = None  # to be sent to these, in this step of the loop
+        self._numbers: list[int] = []
+        self._handled: dict[int, int] = {}
+        self._flush_step: asyncio.Handle | None = None
+        self._is_overfull = False
+
+    def attach(self, conversation: Conversation) -> _Ear:
+        """Speak on this conversation from now on. Returns who hears what comes on it."""
+        if self._ear is not None:
+            self._ear.conversation.abort()
+        self._ear = _Ear(self, conversation)
+        return self._ear
+
+    # -- what the owner says -------------------------------------------------------------------------------------------------------
+
+    def welcome(self, session: int) -> None:
+        self.welcome_back(session, 0)
+
+    def welcome_back(self, session: int, words: int) -> None:
+        """Go on behind so many words that the edge has heard."""
+        self.heard(words)
+        if self._ear is not None:
+            self._ear.conversation.send(encode(Welcome(session, self._words - len(self._unheard))))
+            for payload in self._unheard:
+                self._ear.conversation.send(payload)
+
+    def sent(self, number: int, frame: Frame) -> None:
+        if self._frame is not frame or len(self._numbers) >= NUMBERS_MAX:
+            self._flush_frame()
+            self._frame = frame
+        self._numbers.append(number)
+        self._flush_later()
+
+    def handled(self, number: int, message: int) -> None:
+        self._handled[number] = message
+        self._flush_later()
+
+    def opened(self, number: int, tags: Sequence[str]) -> None:
+        self._say(Opened(number, list(tags)))
+
+    def kept(self, number: int, kept: Kept) -> None:
+        self._say(Keeps(number, kept.state, kept.attachment))
+
+    def close(self, number: int, code: int, reason: str) -> None:
+        self._say(Closes(number, code, reason))
+
+    def gone(self, number: int) -> None:
+        self._say(Gone(number))
+
+    def hold(self, number: int, is_held: bool) -> None:
+        """Nothing: what waits for its turn is bounded by the edge, too."""
+
+    def moved(self, owner: int, remainders: Sequence[Remainder]) -> None:
+        self._flush()
+        if self._ear is not None:
+            self._ear.conversation.send(encode(Moved(owner, list(remainders))))
+        self.end()
+
+    def ended(self) -> None:
+        """Tell it that it was taken for dead."""
+        if self._ear is not None:
+            self._ear.conversation.send(encode(Ended()))
+        self.end()
+
+    def end(self) -> None:
+        """Say no more."""
+        if self._flush_step is not None:
+            self._flush_step.cancel()
+        ear, self._ear = self._ear, None
+        if ear is not None:
+            ear.conversation.end()
+
+    # -- inside --------------------------------------------------------------------------------------------------------------------
+
+    def _flush_later(self) -> None:
+        if self._flush_step is None:
+            self._flush_step = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Say what was collected in this step: messages first, then which turns they are from."""
+        if self._flush_step is not None:
+            self._flush_step.cancel()
+            self._flush_step = None
+        self._flush_frame()
+        if self._handled:
+            handled, self._handled = self._handled, {}
+            self._put(Handled(list(handled.items())))
+
+    def _flush_frame(self) -> None:
+        frame, self._frame = self._frame, None
+        if frame is not None:
+            numbers, self._numbers = self._numbers, []
+            self._put(Sent(numbers, frame.message))
+
+    def _say(self, word: FromOwner) -> None:
+        self._flush()
+        self._put(word)
+
+    def _put(self, word: FromOwner) -> None:
+        payload = encode(word)
+        self._words += 1
+        self._unheard.append(payload)
+        self._unheard_bytes += len(payload) + _WORD_BYTES
+        if self._ear is not None:
+            self._ear.conversation.send(payload)
+        is_full = self._unheard_bytes > UNHEARD_BYTES_MAX or len(self._unheard) > UNHEARD_WORDS_MAX
+        if is_full and not self._is_overfull and len(self._unheard) > 1:
+            self._is_overfull = True
+            self._loop.call_soon(self._overflow)  # whoever sends is in the middle of something, sending to all perhaps
+
+    def _overflow(self) -> None:
+        self._unheard.clear()
+        self._unheard_bytes = 0
+        self._owner.overflow()
+        self._is_overfull = False
+
+    # -- what the edge says --------------------------------------------------------------------------------------------------------
+
+    def heard(self, words: int) -> None:
+        while self._unheard and self._words - len(self._unheard) < words:
+            self._unheard_bytes -= len(self._unheard.popleft()) + _WORD_BYTES
+
+    def tell(self, word: FromEdge) -> None:
+        owner = self._owner
+        match word:
+            case Said(number, message, data):
+                owner.said(number, message, data)
+            case Heard(words):
+                self.heard(words)
+            case Joined(number, id, scope):
+                owner.join(number, id, codec.decode(scope))
+            case Back(number, message, id, uri, tags, state, attachment):
+                owner.back(number, message, Stay(id, uri, tags, state, attachment))
+            case Left(number, code, reason, error):
+                owner.left(number, code, reason, None if error is None else unpacked(error))
+            case Complete():
+                owner.complete()
+            case Elsewhere():
+                owner.elsewhere()
+
+    def quit(self, ear: _Ear, *, is_over: bool) -> None:
+        """Nothing more comes by this ear: the edge has no connections any more, or its channel is gone."""
+        if self._ear is ear:
+            if is_over:
+                self._owner.end()
+            else:
+                self._ear = None
+                self._owner.away()
+
+
+class _Ear:
+    """The listener of one conversation, of which an edge may need several, one after the other."""
+
+    def __init__(self, edge: FarEdge, conversation: Conversation) -> None:
+        self._edge = edge
+        self.conversation = conversation
+
+    def received(self, payload: bytes) -> None:
+        self.conversation.consumed(len(payload))
+        if self._edge._ear is not self:
+            return
+        try:
+            word = decode_from_edge(payload)
+        except MALFORMED:
+            self.conversation.abort()
+            self._edge.quit(self, is_over=False)
+            return
+        self._edge.tell(word)
+
+    def ended(self) -> None:
+        self.conversation.end()
+        self._edge.quit(self, is_over=True)
+
+    def lost(self) -> None:
+        self._edge.quit(self, is_over=False)

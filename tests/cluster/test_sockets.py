@@ -1,0 +1,235 @@
+"""Clients stay with the node where they connected, whatever becomes of their actor's owner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, ClassVar
+
+import pytest
+
+from stead import Actor, Request, Socket, durable
+from stead.clock import sleep
+from stead.ids import named_id
+from stead.testing import Peer
+from tests.cluster.nodes import Nodes
+
+pytestmark = pytest.mark.usefixtures("clock")
+
+
+class Room(Actor):
+    """Remembers who said what, and how often each hook ran."""
+
+    lines: list[str] = durable(factory=list)
+    ran: ClassVar[list[tuple[str, str]]] = []
+
+    async def on_start(self) -> None:
+        self.ctx.auto_reply("ping", "pong")
+
+    def connection_tags(self, socket: Socket, request: Request) -> Collection[str]:
+        return [request.query_params.get("tag", "none")]
+
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        self.ran.append(("connect", socket.id))
+        socket.set_state({"said": 0})
+        self.broadcast(f"{socket.id} joined", exclude=[socket])
+
+    async def on_message(self, socket: Socket, message: str | bytes) -> None:
+        self.ran.append(("message", f"{socket.id} {message!s}"))
+        self.lines.append(f"{socket.id}: {message!s}")
+        socket.set_state(lambda state: {"said": state["said"] + 1})
+        socket.attachment = str(message)
+        self.broadcast(f"{socket.id}: {message!s}")
+
+    async def on_close(self, socket: Socket, code: int, reason: str) -> None:
+        self.ran.append(("close", f"{socket.id} {code}"))
+        self.broadcast(f"{socket.id} left {code}")
+
+    async def say(self, text: str, tag: str | None = None) -> int:
+        self.broadcast(text, tag=tag)
+        return len(self.sockets())
+
+    async def who(self) -> list[Any]:
+        return [[socket.id, socket.state, socket.attachment, *socket.tags] for socket in self.sockets()]
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    Room.ran = []
+
+
+def room_of(nodes: Nodes, at: int, name: str = "r") -> Any:
+    return nodes[at].env.ROOM.get(name)
+
+
+async def owned_by(nodes: Nodes, owner: int, name: str = "r") -> None:
+    """Let a node have the room."""
+    await room_of(nodes, owner, name).say("hello")
+    if nodes.owner("room", name) != owner:
+        number = nodes.owner("room", name)
+        assert number is not None
+        await nodes[number].part.move(named_id("room", name), f"n{owner}")
+    assert nodes.owner("room", name) == owner
+
+
+async def test_clients_of_every_node_are_in_one_room() -> None:
+    """What is said at one edge reaches all of them, states and tags are everywhere, and closings come back."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}", f"tag=t{at % 2}") for at in range(3)]
+        await sleep(1)
+        for peer in peers:
+            peer.post("hi")
+        await sleep(1)
+        said = {f"c{at}: hi" for at in range(3)}
+        assert all(said <= set(peer.received) for peer in peers)
+        assert await room_of(nodes, 2).say("even", "t0") == 3
+        await sleep(1)
+        assert [peer.received.count("even") for peer in peers] == [1, 0, 1]
+        assert sorted(await room_of(nodes, 0).who()) == [[f"c{at}", {"said": 1}, "hi", f"t{at % 2}", f"c{at}"] for at in range(3)]
+        peers[0].post("ping")
+        peers[2].leave(4001, "bye")
+        await sleep(1)
+        assert peers[0].received[-2:] == ["pong", "c2 left 4001"] or peers[0].received[-2:] == ["c2 left 4001", "pong"]
+        assert Room.ran.count(("connect", "c0")) == 1
+
+
+async def test_an_owner_dies_and_nobody_is_disconnected() -> None:
+    """Its clients elsewhere stay, with their states; what they say next arrives at the next owner."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in (0, 2)]
+        await sleep(1)
+        for peer in peers:
+            peer.post("before")
+        await sleep(1)
+        await nodes.kill(1)
+        await sleep(3)  # until that is noticed: what is said before may be lost
+        for peer in peers:
+            peer.post("after")
+        await sleep(6)
+        assert [peer.closing for peer in peers] == [None, None]
+        assert nodes.owner("room", "r") in {0, 2}
+        for peer in peers:
+            assert sorted(line for line in peer.received if "after" in str(line)) == ["c0: after", "c2: after"]
+        assert sorted(await room_of(nodes, 0).who()) == [[f"c{at}", {"said": 2}, "after", "none", f"c{at}"] for at in (0, 2)]
+        assert sorted(ran for ran in Room.ran if ran[0] == "connect") == [("connect", "c0"), ("connect", "c2")]
+
+
+async def test_the_first_turn_of_a_new_owner_reaches_everyone() -> None:
+    """A call that makes a node the owner finds all connections there, although nobody had told it of them."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in (0, 2)]
+        await sleep(1)
+        await nodes.kill(1)
+        while True:
+            try:
+                assert await room_of(nodes, 0).say("first") == 2
+                break
+            except Exception as exc:  # noqa: BLE001
+                assert type(exc).__name__ in {"Unavailable", "Ambiguous"}, exc
+                await sleep(0.1)
+        await sleep(1)
+        assert [peer.received.count("first") for peer in peers] == [1, 1]
+
+
+async def test_a_moved_actor_takes_its_clients_along() -> None:
+    """Nothing is lost, doubled or out of order, and nobody notices."""
+    async with Nodes(3, actors={"room": Room}, commit_s=0.01) as nodes:
+        await owned_by(nodes, 1)
+        peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in range(3)]
+        await sleep(1)
+        for number in range(30):
+            for peer in peers:
+                peer.post(str(number))
+            if number % 10 == 5:
+                owner = nodes.owner("room", "r")
+                assert owner is not None
+                nodes[owner].part.here.tasks.start(nodes[owner].part.move(named_id("room", "r"), f"n{(owner + 1) % 3}"))
+            await sleep(0.02)
+        await sleep(3)
+        for peer in peers:
+            assert peer.closing is None
+            for at in range(3):
+                assert [line for line in peer.received if str(line).startswith(f"c{at}:")] == [f"c{at}: {n}" for n in range(30)]
+        assert {ran: Room.ran.count(ran) for ran in set(Room.ran)} == dict.fromkeys(Room.ran, 1)
+
+
+async def test_a_dead_edge_ends_its_connections() -> None:
+    """`on_close` runs once for each, with 1006."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        here, there = Peer(nodes[1].node, room_of(nodes, 1), "here"), Peer(nodes[2].node, room_of(nodes, 2), "there")
+        await sleep(1)
+        await nodes.kill(2)
+        await sleep(9)
+        assert there.closing is None  # its process is gone, nobody could say anything
+        assert here.received[-1] == "there left 1006"
+        assert [ran for ran in Room.ran if ran[0] == "close"] == [("close", "there 1006")]
+        assert await room_of(nodes, 0).say("x") == 1
+
+
+async def test_a_channel_that_breaks_costs_nothing() -> None:
+    """Between an edge and an owner that live both: nothing is lost or doubled, either way."""
+    async with Nodes(2, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        far = Peer(nodes[0].node, room_of(nodes, 0), "far")
+        await sleep(1)
+        for number in range(60):
+            far.post(str(number))
+            await room_of(nodes, 1).say(f"said {number}")
+            if number % 20 == 10:
+                nodes.network.cut("n0:1", "n1:1")
+            await sleep(0.01)
+        await sleep(3)
+        assert far.closing is None
+        assert [line for line in far.received if str(line).startswith("said")] == [f"said {n}" for n in range(60)]
+        assert [line for line in far.received if str(line).startswith("far:")] == [f"far: {n}" for n in range(60)]
+
+
+async def test_an_id_is_taken_over_at_another_edge() -> None:
+    """The newer connection of an id is the one, wherever it comes in."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        older = Peer(nodes[0].node, room_of(nodes, 0), "ann")
+        await sleep(1)
+        newer = Peer(nodes[2].node, room_of(nodes, 2), "ann")
+        await sleep(1)
+        assert older.closing == (1008, "taken over by a newer connection")
+        assert newer.closing is None
+        assert [ran[0] for ran in Room.ran] == ["connect", "close", "connect"]
+
+
+async def test_a_node_that_stops_sends_its_own_clients_away_only() -> None:
+    """1012 for those, after what they had sent; the others stay with the next owner."""
+    async with Nodes(3, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        own, other = Peer(nodes[1].node, room_of(nodes, 1), "own"), Peer(nodes[2].node, room_of(nodes, 2), "other")
+        await sleep(1)
+        own.post("last")
+        await nodes.stop(1)
+        await sleep(1)
+        assert own.closing == (1012, "the server is restarting")
+        assert other.closing is None
+        assert other.received[-2:] == ["own: last", "own left 1012"]
+
+
+async def test_a_hibernating_room_stays_with_its_connections() -> None:
+    """Its owner keeps it, and wakes it for a client of another node; so it may be moved while it sleeps."""
+    async with Nodes(2, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        far = Peer(nodes[0].node, room_of(nodes, 0), "far")
+        await sleep(1)
+        far.post("one")
+        await sleep(1)
+        assert nodes[1].node.evict(named_id("room", "r"))
+        assert nodes.owner("room", "r") == 1
+        far.post("two")
+        await sleep(1)
+        assert nodes[1].node.evict(named_id("room", "r"))
+        assert await nodes[1].part.move(named_id("room", "r"), "n0")
+        far.post("three")
+        await sleep(1)
+        assert nodes.owner("room", "r") == 0
+        assert far.received[-3:] == ["far: one", "far: two", "far: three"]
+        assert await room_of(nodes, 1).who() == [["far", {"said": 3}, "three", "none", "far"]]
