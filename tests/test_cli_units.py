@@ -209,6 +209,7 @@ def test_databases_are_worked_on_from_a_shell(tmp_path: Path) -> None:
     bounded(work)
 
 
+WRITTEN_BYTES_MAX = 1024 * 1024  # before the kill: some four of the migrations below
 SLOW = """CREATE TABLE big{0} AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n;
 INSERT INTO steps VALUES ({0});
 """
@@ -229,10 +230,9 @@ def test_a_kill_during_migrations_leaves_none_of_them_half(tmp_path: Path) -> No
         data = tmp_path / ".stead" / "stead.sqlite"
         for _ in range(6):
             process = await start(tmp_path, "serve", "--port", "0")
-            before = size_of(data)
-            while size_of(data) == before and process.returncode is None:  # it has begun to write
+            enough = size_of(data) + int(chance.fraction() * WRITTEN_BYTES_MAX)
+            while size_of(data) <= enough and find_server(data.parent) is None and process.returncode is None:
                 await sleep(0.002)
-            await sleep(chance.fraction() * 0.1)
             if process.returncode is None:
                 process.kill()
             await process.communicate()

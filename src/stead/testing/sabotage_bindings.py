@@ -44,11 +44,11 @@ def messages_deleted_when_taken(right: Any) -> Any:
     return take
 
 
-@_plant("P8", QueueShard, "_cut")
+@_plant("P8", Depot, "_cut")
 def parcels_deleted_with_a_part(right: Any) -> Any:
     """What was sent together is deleted together, whoever still waits for the rest."""
 
-    async def cut(self: QueueShard, numbers: Any) -> Any:
+    async def cut(self: Depot, numbers: Any) -> Any:
         found = await right(self, numbers)
         await self.storage.delete_many(list(numbers))
         return found
