@@ -39,7 +39,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def open_postgres(postgres: str) -> OpenPostgres:
     """Engines of this test, in one schema for each process: making tables takes longer than most tests."""
-    schema = f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
+    schema = schema_of_this_process()
     seen: set[str] = set()
 
     async def open_engine(place: str = "", **options: Any) -> PostgresEngine:
@@ -50,6 +50,10 @@ def open_postgres(postgres: str) -> OpenPostgres:
         return engine
 
     return open_engine
+
+
+def schema_of_this_process() -> str:
+    return f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
 async def _empty(dsn: str, schema: str) -> None:

@@ -151,7 +151,13 @@ class ActorState:
             if turn.effects is not None:
                 self.let_out(turn)
             return
-        while unlearned := self._collect(turn):
+        while True:
+            while turn.sql_begun and self.sql.may_wait:
+                self._check_whole(turn)
+                await self.sql.commit_patiently(turn)
+            unlearned = self._collect(turn)
+            if not unlearned:
+                break
             await self.entries.learn(unlearned)
         layer = turn.layers[0]
         held_back = Layer() if ends else turn.hold_back()
@@ -174,11 +180,15 @@ class ActorState:
         effects.seal()
         self.gate.release(effects)
 
-    def _collect(self, turn: Turn) -> list[bytes]:
-        """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""
+    def _check_whole(self, turn: Turn) -> None:
+        """Raise unless all that the turn wrote may be committed now."""
         if len(turn.layers) > 1:
             raise Invalid("a storage.transaction() is still open; leave its block before the turn ends")
         turn.check("a commit")
+
+    def _collect(self, turn: Turn) -> list[bytes]:
+        """Bring all that the turn changed into its layer. Returns the keys whose present size is not known."""
+        self._check_whole(turn)
         layer = turn.layers[0]
         if self.attributes is not None:
             self.attributes.collect(layer)

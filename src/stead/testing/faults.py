@@ -127,7 +127,7 @@ class FaultEngine:
             self._flights.remove(flight)
 
     async def read(self, actor: ActorId, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        self._check_alive()  # and at once: an actor's SQL asks for pages in the middle of a statement, which cannot wait
+        await self._reach()
         return await self._engine.read(actor, keys)
 
     async def scan(

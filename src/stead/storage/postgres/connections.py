@@ -5,7 +5,8 @@ connections around, a name can then never mean another statement. A pooler that 
 has none of that name; from then on statements are sent whole each time, which every pooler understands and costs the server
 some planning. Nothing else of a session is used: no setting, lock, listener or temporary table.
 
-A connection is replaced after QUERIES_MAX statements, so that no plan outlives what the tables looked like for long.
+A server keeps the plan of a prepared statement, and a plan for a table of ten rows walks it whole. So a statement is prepared anew
+when twice as many have run since it was, and after a while in any case: other nodes let tables grow as well.
 """
 
 from __future__ import annotations
@@ -17,13 +18,27 @@ from typing import Any, TypeVar
 
 import asyncpg
 
+from stead.clock import Clock
 from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, is_forgotten
 
 T = TypeVar("T")
 
 CONNECT_S_MAX = 5.0
 CLOSE_S_MAX = 1.0
-QUERIES_MAX = 10_000
+PLAN_S_MAX = 30.0  # of a prepared statement's life
+PLAN_QUERIES_MIN = 64  # before it may be prepared anew
+
+
+class _Prepared:
+    """A statement that the server knows by name, until its plan may be out of date."""
+
+    def __init__(self, statement: Any, queries: int, now_s: float) -> None:
+        self.statement = statement
+        self._queries_max = 2 * queries + PLAN_QUERIES_MIN
+        self._until_s = now_s + PLAN_S_MAX
+
+    def is_fresh(self, queries: int, now_s: float) -> bool:
+        return queries < self._queries_max and now_s < self._until_s
 
 
 class _Connection:
@@ -31,25 +46,25 @@ class _Connection:
 
     def __init__(self, raw: Any) -> None:
         self.raw = raw
-        self.queries = 0
-        self._prepared: dict[str, Any] = {}
+        self._prepared: dict[str, _Prepared] = {}
 
-    async def fetch(self, text: str, args: tuple[object, ...], *, is_named: bool, timeout_s: float) -> list[Any]:
-        self.queries += 1
-        if not is_named:
-            return list(await self.raw.fetch(text, *args, timeout=timeout_s))
-        statement = self._prepared.get(text)
-        if statement is None:
-            name = f"stead_{sha256(text.encode()).hexdigest()[:32]}"
-            statement = self._prepared[text] = await self.raw.prepare(text, name=name, timeout=timeout_s)
-        return list(await statement.fetch(*args, timeout=timeout_s))
+    async def prepared(self, text: str, queries: int, now_s: float, timeout_s: float) -> Any:
+        """The statement of that text, when `queries` have run so far."""
+        known = self._prepared.get(text)
+        if known is None or not known.is_fresh(queries, now_s):
+            name = f"stead_{sha256(text.encode()).hexdigest()[:32]}_{queries}"  # the one before is still there
+            statement = await self.raw.prepare(text, name=name, timeout=timeout_s)
+            known = self._prepared[text] = _Prepared(statement, queries, now_s)
+        return known.statement
 
 
 class Connections:
     """At most `size` connections to `dsn`."""
 
-    def __init__(self, dsn: str, size: int) -> None:
+    def __init__(self, dsn: str, size: int, clock: Clock) -> None:
         self._dsn = dsn
+        self._clock = clock
+        self._queries = 0
         self._room = asyncio.Semaphore(size)
         self._idle: list[_Connection] = []
         self._in_use: set[_Connection] = set()
@@ -72,13 +87,13 @@ class Connections:
             is_sound = False
             try:
                 try:
-                    rows = await connection.fetch(text, args, is_named=self._is_named, timeout_s=timeout_s)
+                    rows = await self._run(connection, text, args, timeout_s)
                 except asyncpg.PostgresError as exc:
                     is_sound = not connection.raw.is_closed()
                     if not is_forgotten(exc):
                         raise
                     self._is_named = False  # the statement was not found, so it has not run
-                    rows = await connection.fetch(text, args, is_named=False, timeout_s=timeout_s)
+                    rows = await self._run(connection, text, args, timeout_s)
                 is_sound = True
                 return rows
             except asyncpg.InterfaceError as exc:
@@ -87,7 +102,7 @@ class Connections:
                 raise
             finally:
                 self._in_use.discard(connection)
-                if is_sound and connection.queries < QUERIES_MAX and not self._is_closed:
+                if is_sound and not self._is_closed:
                     self._idle.append(connection)
                 else:
                     connection.raw.terminate()
@@ -115,6 +130,13 @@ class Connections:
                 await raw.close(timeout=CLOSE_S_MAX)
             except DRIVER_ERRORS:
                 raw.terminate()  # it ends either way
+
+    async def _run(self, connection: _Connection, text: str, args: tuple[object, ...], timeout_s: float) -> list[Any]:
+        self._queries += 1
+        if self._is_named:
+            statement = await connection.prepared(text, self._queries, self._clock.elapsed_s(), timeout_s)
+            return list(await statement.fetch(*args, timeout=timeout_s))
+        return list(await connection.raw.fetch(text, *args, timeout=timeout_s))
 
     async def _connected(self) -> _Connection:
         while self._idle:

@@ -62,7 +62,7 @@ class PostgresEngine:
         where = shown(dsn)
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise EngineFailed(f"{where!r} is no address of a database: it reads postgresql://user:password@host:port/database")
-        pool = Connections(dsn, connections)
+        pool = Connections(dsn, connections, clock)
         database = Database(dsn, checked_schema(schema), pool, clock)
 
         async def prepare(connection: Any) -> None:

@@ -2,9 +2,8 @@
 
 **A commit is one statement**, composed of the parts that its batch needs. `applied` decides: for each actor it finds the row by its
 key, and updates it where epoch, owner and `seq` are as they must be *once the row is locked*. The other parts write what belongs to
-the actors that `applied` names. Rows are updated through ON CONFLICT and found through a subquery that cannot become a join, so
-a plan that was good for ten rows is good for ten million; what deletes has to join. Rows are locked in the order of the arrays,
-which is sorted.
+the actors that `applied` names. Rows are found through a subquery that cannot become a join and updated through ON CONFLICT, in the
+order of the arrays, which is sorted: two statements never wait for each other's rows in a circle.
 
 INSERT is how an update finds its row; a row that is not there is not made by it, because the subquery finds none. Only where the
 row vanishes in between (released before anything was written) it is made anew, without an owner: as if the release had come later.

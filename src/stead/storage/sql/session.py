@@ -149,7 +149,14 @@ class Session:
         cursor = self._connection.cursor()
         try:
             return take(cursor, bindings)
-        except (apsw.Error, SqlError, KeyError, UnicodeError) as error:
+        except BaseException as error:
+            if error is self.file.failure:
+                cursor.close(True)
+                if self.is_writing:  # it stopped in the middle of a statement, which SQLite cannot undo alone
+                    self.command("ROLLBACK")
+                raise
+            if not isinstance(error, (apsw.Error, SqlError, KeyError, UnicodeError)):
+                raise
             explained = self._explained(error, query)
             if explained is error:
                 raise
@@ -207,8 +214,6 @@ class Session:
         return rows
 
     def _explained(self, error: Exception, query: str) -> Exception:
-        if error is self.file.failure:
-            return error
         if isinstance(error, SqlError):
             explained: SteadError = error
         elif isinstance(error, apsw.InterruptError):

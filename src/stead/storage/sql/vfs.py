@@ -71,11 +71,13 @@ class PageFile:
             return b""
         page = self._written.get(number)
         if page is None:
+            now_ms = VFS.now_ms
             try:
                 page = self._pages.read(number)
             except BaseException as error:
                 self.failure = error
                 raise
+            VFS.now_ms = now_ms  # the pages may have waited, and others' statements run meanwhile
         return page if amount == PAGE_BYTES else page[start : start + amount]
 
     def xWrite(self, data: bytes, offset: int) -> None:

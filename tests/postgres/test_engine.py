@@ -1,0 +1,279 @@
+"""What the PostgreSQL engine does beyond the contract: large values, poison, clear errors, plans, poolers, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from random import Random  # noqa: TID251 - the seed of each test case
+from typing import Any
+
+import asyncpg
+import pytest
+
+from stead.clock import SystemClock
+from stead.errors import EngineFailed
+from stead.ids import named_id
+from stead.storage.contract import Commit
+from stead.storage.membership import NodeInfo
+from stead.storage.postgres import PostgresEngine
+from stead.storage.postgres.connections import PLAN_QUERIES_MIN, Connections
+from stead.storage.postgres.failure import shown
+from stead.storage.postgres.fence import Fence
+from stead.storage.postgres.schema import PIECE_BYTES, STEPS
+from stead.storage.postgres.statements import Parts, Statements
+from stead.testing.conformance import claimed, everything
+from tests.postgres.conftest import OpenPostgres, schema_of_this_process
+
+A, B, C = named_id("cart", "a"), named_id("cart", "b"), named_id("cart", "c")
+NODE = NodeInfo("node", "127.0.0.1:1")
+SCHEMA = schema_of_this_process()
+
+
+def over_engine(
+    check: Callable[[PostgresEngine], Awaitable[None]],
+) -> Callable[[OpenPostgres], None]:
+    """Make a coroutine over an engine that has joined a test of plain pytest."""
+
+    def test(open_postgres: OpenPostgres) -> None:
+        async def run() -> None:
+            engine = await open_postgres()
+            try:
+                await engine.join(NODE, 60)
+                await check(engine)
+            finally:
+                await engine.close()
+
+        asyncio.run(run())
+
+    test.__name__, test.__doc__ = getattr(check, "__name__", "test"), check.__doc__
+    return test
+
+
+async def query(dsn: str, text: str) -> Any:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(text)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_values_in_pieces(open_postgres: OpenPostgres, postgres: str, seed: int) -> None:
+    """Values come back whether they are one piece or several; what is replaced, deleted or erased leaves no piece behind."""
+    chance = Random(seed)
+    sizes = (0, 5, PIECE_BYTES, PIECE_BYTES + 1, 2 * PIECE_BYTES, 3 * PIECE_BYTES + 7)
+
+    async def run() -> None:
+        engine = await open_postgres()
+        await engine.join(NODE, 60)
+        actors = [await claimed(engine, A), await claimed(engine, B)]
+        models: list[dict[bytes, bytes]] = [{}, {}]
+        for _ in range(12):
+            batch = []
+            for _ in range(chance.randrange(1, 4)):
+                which = chance.randrange(2)
+                erase = chance.random() < 0.15
+                writes = {
+                    b"%d" % chance.randrange(4): chance.choice([None, bytes([chance.randrange(256)]) * size])
+                    for size in chance.sample(sizes, chance.randrange(3))
+                }
+                merged = {**({} if erase else models[which]), **writes}
+                models[which] = {key: value for key, value in merged.items() if value is not None}
+                size_bytes = sum(len(key) + len(value) for key, value in models[which].items())
+                batch.append(actors[which].turn(writes, erase=erase, size_bytes=size_bytes))
+            assert all(await engine.commit(batch))
+        for actor, model in zip((A, B), models, strict=True):
+            assert await everything(engine, actor) == model
+            assert await engine.scan(actor, b"", None, reverse=True, limit=2) == sorted(model.items(), reverse=True)[:2]
+            assert await engine.read(actor, [b"%d" % key for key in range(4)]) == model
+            assert (await engine.claim(actor)).entries in (None, model)
+        stored = sum(max(0, -(-len(value) // PIECE_BYTES) - 1) for model in models for value in model.values())
+        assert await query(postgres, f"SELECT count(*) FROM {SCHEMA}.pieces") == stored
+        await engine.close()
+
+    asyncio.run(run())
+
+
+@over_engine
+async def test_poison_fails_alone(engine: PostgresEngine) -> None:
+    """What cannot be stored fails its own commit; those that shared its statement are applied, earlier ones of its actor too."""
+    a, b, c = [await claimed(engine, actor) for actor in (A, B, C)]
+    poisoned = b.turn({Random(1).randbytes(3000): b"longer than an index takes, which the server finds"})
+    async with asyncio.TaskGroup() as group:
+        first = group.create_task(engine.commit([a.turn({b"k": b"1"})]))
+        alone = group.create_task(outcome(engine.commit([poisoned])))
+        last = group.create_task(engine.commit([c.turn({b"k": b"3"})]))
+    assert (first.result(), last.result()) == ([True], [True])
+    assert isinstance(alone.result(), EngineFailed)
+    batch = [a.turn({b"k": b"4"}), c.turn({b"k": b"5"}), c.turn(alarms={"\ud800": 1}), c.turn({b"k": b"6"}), a.turn({b"k": b"7"})]
+    assert await engine.commit(batch) == [True, True, False, False, True]
+    assert [await everything(engine, actor) for actor in (A, B, C)] == [{b"k": b"7"}, {}, {b"k": b"5"}]
+    b.seq = 0
+    assert await engine.commit([b.turn({b"k": b"2"})]) == [True]
+
+
+@over_engine
+async def test_a_batch_of_nothing_but_poison_raises(engine: PostgresEngine) -> None:
+    """Nothing of it was applied, and the message says why."""
+    a = await claimed(engine, A)
+    with pytest.raises(EngineFailed, match="refuses the statement"):
+        await engine.commit([a.turn(alarms={"": 1 << 70}), a.turn()])
+    assert (await engine.claim(A)).seq == 0
+
+
+def test_the_reason_for_a_refusal_is_logged(open_postgres: OpenPostgres, caplog: pytest.LogCaptureFixture) -> None:
+    """A False for poison among others is explained in the log, because its caller cannot tell it from a fence."""
+
+    async def run() -> None:
+        engine = await open_postgres()
+        await engine.join(NODE, 60)
+        a, b = await claimed(engine, A), await claimed(engine, B)
+        with caplog.at_level(logging.ERROR, "stead"):
+            assert await engine.commit([a.turn(), b.turn(alarms={"": 1 << 70})]) == [True, False]
+        await engine.close()
+
+    asyncio.run(run())
+    assert "commit 1 of cart/b was refused" in caplog.text
+
+
+@over_engine
+async def test_batches_in_flight_keep_each_actors_order(engine: PostgresEngine) -> None:
+    """However batches that share actors overlap, each actor's commits apply in the order in which they were sent."""
+    chance = Random(3)
+    turns = [await claimed(engine, named_id("cart", str(number))) for number in range(8)]
+    sent = []
+    async with asyncio.TaskGroup() as group:
+        for number in range(150):
+            batch = [turn.turn({b"k": b"%d" % number}) for turn in chance.sample(turns, chance.randrange(1, 4))]
+            sent.append(group.create_task(engine.commit(batch)))
+            if chance.random() < 0.1:
+                await asyncio.wait([sent[-1]])
+    assert all(all(batch.result()) for batch in sent)
+    for turn in turns:
+        assert (await engine.claim(turn.actor)).seq == turn.seq
+
+
+@over_engine
+async def test_a_cold_start_claims_side_by_side(engine: PostgresEngine) -> None:
+    """Many claims at once share the few connections and all succeed."""
+    actors = [named_id("cold", str(number)) for number in range(200)]
+    claims = await asyncio.gather(*(engine.claim(actor) for actor in actors))
+    assert len({claim.epoch for claim in claims}) == 200
+    assert await engine.owned() == {engine.incarnation: 200}
+
+
+@over_engine
+async def test_claims_that_came_to_nothing_leave_nothing(engine: PostgresEngine) -> None:
+    """An actor that was asked for and never wrote has no row once it is released: strangers cannot fill the registry."""
+    first = await engine.claim(A)
+    await engine.release(A, first.epoch)
+    assert (await query(DSN[0], f"SELECT count(*) FROM {SCHEMA}.actors")) == 0
+    assert (await engine.claim(A)).epoch > first.epoch
+    assert await engine.commit([Commit(A, first.epoch, 1, {b"k": b"v"}, {}, 1, 1)]) == [False]
+
+
+DSN: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _dsn(postgres: str) -> None:
+    DSN[:] = [postgres]
+
+
+async def outcome(call: Awaitable[Any]) -> Any:
+    try:
+        return await call
+    except EngineFailed as error:
+        return error
+
+
+def refusal(dsn: str, **options: Any) -> str:
+    """What opening says that does not succeed."""
+
+    async def run() -> str:
+        with pytest.raises(EngineFailed) as caught:
+            await PostgresEngine.open(dsn, SystemClock(), **options)
+        return str(caught.value)
+
+    return asyncio.run(run())
+
+
+def test_errors_say_what_to_do(postgres: str) -> None:
+    """An address that is wrong in any way is told with advice, and a password is in no message."""
+    host = postgres.rpartition("@")[2].partition("/")[0]
+    secret = "s3cr3t"
+    cases = {
+        f"postgresql://guarded:{secret}@{host}/postgres": "refuses the user or the password",
+        f"postgresql://nobody:{secret}@{host}/postgres": "refuses the user or the password",
+        f"postgresql://postgres:{secret}@{host}/missing": "no such database",
+        f"postgresql://postgres:{secret}@127.0.0.1:1/postgres": "does not answer",
+        f"postgresql://postgres:{secret}/x@{host}/postgres": "cannot be read",
+        f"mysql://postgres:{secret}@{host}/postgres": "no address of a database",
+    }
+    for dsn, advice in cases.items():
+        message = refusal(dsn)
+        assert advice in message, message
+        assert secret not in message
+    assert "cannot be the schema's name" in refusal(postgres, schema="a; DROP TABLE b")
+
+
+@pytest.mark.parametrize(
+    ("dsn", "expected"),
+    [
+        ("postgresql://u:p@h:5/db?sslmode=require", "postgresql://u@h:5/db"),
+        ("postgresql://u:p@x@h/db", "postgresql://u@h/db"),
+        ("postgresql://u:a/b?c#d@h/db", "postgresql://u@h/db"),
+        ("postgresql://h/db?user=u&password=p@q", "postgresql://…"),
+        ("postgresql:///db", "postgresql:///db"),
+    ],
+)
+def test_shown_addresses_hold_no_password(dsn: str, expected: str) -> None:
+    """Whatever the password contains, escaped or not."""
+    assert shown(dsn) == expected
+
+
+def test_migrations(open_postgres: OpenPostgres, postgres: str) -> None:
+    """Several nodes that start at once make the tables once; a newer schema is refused and left as it is."""
+
+    async def run() -> None:
+        await query(postgres, f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        engines = await asyncio.gather(*(PostgresEngine.open(postgres, SystemClock(), schema=SCHEMA) for _ in range(6)))
+        for engine in engines:
+            await engine.close()
+        assert await query(postgres, f"SELECT version FROM {SCHEMA}.version") == len(STEPS)
+        await query(postgres, f"UPDATE {SCHEMA}.version SET version = 99")
+        try:
+            with pytest.raises(EngineFailed, match="version 99 and this release of Stead knows up to"):
+                await PostgresEngine.open(postgres, SystemClock(), schema=SCHEMA)
+        finally:
+            await query(postgres, f"UPDATE {SCHEMA}.version SET version = {len(STEPS)}")
+
+    asyncio.run(run())
+
+
+def test_nothing_of_a_session_is_used() -> None:
+    """No statement needs what PgBouncer in transaction mode, or a relative of PostgreSQL, lacks."""
+    statements = Statements("s", Fence())
+    texts = [text for text in vars(statements).values() if isinstance(text, str)]
+    texts += [statements.scan(has_end=True, reverse=True)]
+    texts += [statements.commit(Parts(*[bool(number >> bit & 1) for bit in range(6)])) for number in range(64)]
+    for text in [*texts, *STEPS]:
+        for word in ("LISTEN", "NOTIFY", "advisory", "TEMP ", "SET LOCAL", "DECLARE", "FOR UPDATE", "LANGUAGE"):
+            assert word not in text
+
+
+def test_plans_follow_the_tables(postgres: str) -> None:
+    """A plan that was made for an empty table does not stay as it grows: statements are prepared anew as their number doubles."""
+
+    async def run() -> None:
+        pool = Connections(postgres, 1, SystemClock())
+        numbers = []
+        for _ in range(8 * PLAN_QUERIES_MIN):
+            rows = await pool.fetch("SELECT name FROM pg_prepared_statements ORDER BY prepare_time DESC", timeout_s=5)
+            numbers.append(rows[0][0])
+            assert len(rows) <= 2
+        await pool.close()
+        assert 3 <= len(set(numbers)) <= 5
+
+    asyncio.run(run())
