@@ -89,7 +89,7 @@ class Connections:
                 try:
                     rows = await self._run(connection, text, args, timeout_s)
                 except asyncpg.PostgresError as exc:
-                    is_sound = not connection.raw.is_closed()
+                    is_sound = exc.severity_en == "ERROR"  # FATAL: the server ends the connection, if we have not seen it yet
                     if not is_forgotten(exc):
                         raise
                     self._is_named = False  # the statement was not found, so it has not run

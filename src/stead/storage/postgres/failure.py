@@ -9,7 +9,8 @@ import asyncpg
 
 from stead.errors import EngineFailed
 
-DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)  # TimeoutError is an OSError
+# TimeoutError is an OSError; an InternalClientError is a protocol out of step, as after an end in the middle of an answer.
+DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # What the driver raises for a value that it cannot bind, or the server for one that it does not take: the medium is not at fault.
 CONTENT_ERRORS = (
     asyncpg.DataError,
@@ -27,7 +28,9 @@ class Unreached(Exception):
 
 def is_lost(exc: BaseException) -> bool:
     """Whether the connection ended or fell silent under the statement: it may have run."""
-    return isinstance(exc, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError)
+    return isinstance(
+        exc, OSError | asyncpg.PostgresConnectionError | asyncpg.OperatorInterventionError | asyncpg.InternalClientError
+    )
 
 
 def is_conflict(exc: BaseException) -> bool:
