@@ -15,7 +15,7 @@ from stead.clock import SystemClock
 from stead.errors import EngineFailed
 from stead.ids import named_id
 from stead.storage.contract import Commit, Engine
-from stead.storage.sqlite import SqliteEngine
+from stead.storage.sqlite import DirectoryLock, SqliteEngine, divide, share_directory
 from stead.storage.sqlite.transfer import BUILDING, SqliteSource, SqliteTarget
 from stead.storage.transfer import History, Moved, Part, compare, move
 
@@ -110,6 +110,25 @@ def test_a_move_keeps_all_there_is(tmp_path: Path) -> None:
         again = await moved(tmp_path / "b", tmp_path / "c")
         assert again == found
         assert not (tmp_path / "c" / BUILDING).exists()
+
+    asyncio.run(work())
+
+
+def test_a_divided_directory_is_moved_whole(tmp_path: Path) -> None:
+    """Whatever the number of its shares, to the same digest; while any worker runs it is refused, and it is no target."""
+
+    async def work() -> None:
+        await made(tmp_path / "a")
+        whole = await moved(tmp_path / "a", tmp_path / "b")
+        divide(tmp_path / "a", 3, lambda done, total: None)
+        assert await moved(tmp_path / "a", tmp_path / "c") == whole
+        with pytest.raises(EngineFailed, match="is divided among workers"):
+            SqliteTarget.open(tmp_path / "a")
+        lock = DirectoryLock(share_directory(tmp_path / "a", 1, 3))
+        with pytest.raises(EngineFailed, match="in use by process"):
+            SqliteSource.open(tmp_path / "a")
+        lock.release()
+        SqliteSource.open(tmp_path / "a")
 
     asyncio.run(work())
 

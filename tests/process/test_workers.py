@@ -89,6 +89,24 @@ def test_workers_are_one_server(serve: Serve, tmp_path: Path) -> None:
             assert server.end(signal.SIGTERM) == 0
 
 
+def test_operators_reach_every_worker(serve: Serve, tmp_path: Path) -> None:
+    """The workers are listed as nodes, an actor of any of them is deleted, and none leaves its share."""
+    data = tmp_path / "data"
+    with serve(COUNTER, data, "--workers", "3") as server:
+        for key in KEYS:
+            increment(server, key)
+        nodes = stead("nodes", "list", "--data", str(data))["nodes"]
+        assert len(nodes) == 3 and sum(node["actors"] for node in nodes) == len(KEYS)
+        for key in KEYS:
+            assert stead("actors", "delete", f"kv-counter/{key}", "--yes", "--data", str(data)) == {"deleted": f"kv-counter/{key}"}
+        assert [increment(server, key) for key in KEYS] == [1] * len(KEYS)
+        for command in (["actors", "move", "kv-counter/key-1", nodes[0]["name"]], ["nodes", "drain", nodes[0]["name"]]):
+            with pytest.raises(subprocess.CalledProcessError) as refused:
+                stead(*command, "--data", str(data))
+            assert "workers that share a data directory" in refused.value.stderr
+        assert server.end(signal.SIGTERM) == 0
+
+
 def test_no_worker_outlives_its_parent(serve: Serve, tmp_path: Path) -> None:
     """When the parent is killed, the workers stop by themselves, and the next server takes over their files."""
     data = tmp_path / "data"

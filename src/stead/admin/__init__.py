@@ -4,7 +4,7 @@ from stead.admin.address import TOKEN_BYTES, ServerAddress, find_server, remove_
 from stead.admin.api import IMPORTS, AdminApi
 from stead.admin.export import Progress
 from stead.admin.imports import prepare_database
-from stead.admin.nodes import DRAINING, UP, Alone, ClusterNodes, NodeLine, Nodes
+from stead.admin.nodes import DRAINING, UP, Alone, ClusterNodes, Misdirected, NodeLine, Nodes, NodesHere, Workers
 from stead.admin.operator import LIST_ACTORS_MAX, EngineOperator, Operator
 from stead.admin.remote import RemoteOperator, remote_operator
 from stead.admin.units import NodeUnits, Units
@@ -23,9 +23,11 @@ __all__ = [
     "Alone",
     "ClusterNodes",
     "EngineOperator",
+    "Misdirected",
     "NodeLine",
     "NodeUnits",
     "Nodes",
+    "NodesHere",
     "Operator",
     "Progress",
     "RemoteOperator",
@@ -33,6 +35,7 @@ __all__ = [
     "TableLine",
     "Units",
     "ValueLine",
+    "Workers",
     "find_server",
     "prepare_database",
     "remote_operator",

@@ -46,8 +46,22 @@ class Nodes(Protocol):
         ...
 
     async def move(self, actor: ActorId, name: str) -> bool:
-        """Give an actor to the node of that name. False if no node had it."""
+        """Give an actor to the node of that name. False if no node had it. Raises `Unavailable` if that node did not take it."""
         ...
+
+
+class NodesHere(Nodes, Protocol):
+    """The same, asked in a node's own process."""
+
+    async def bring(self, actor: ActorId) -> None:
+        """Have an actor here that another node has. Raises `Misdirected` where it cannot leave that one."""
+        ...
+
+
+class Misdirected(Unavailable):
+    """Another worker behind the same port has to be asked: the same request, over another connection, may reach it."""
+
+    status = 421
 
 
 class Alone:
@@ -60,6 +74,9 @@ class Alone:
         raise _alone()
 
     async def move(self, actor: ActorId, name: str) -> bool:
+        raise _alone()
+
+    async def bring(self, actor: ActorId) -> None:
         raise _alone()
 
 
@@ -97,7 +114,13 @@ class ClusterNodes:
             raise _no_node(name, members)
         if member.is_draining:
             raise Invalid(f"the node {name} is draining: `stead nodes uncordon {name}` lets it take actors again")
-        return await self._mover.move(actor, name)
+        if not await self._mover.move(actor, name):
+            return False
+        if await self._engine.owner(actor) != member.incarnation:
+            raise Unavailable(
+                f"{actor} has left its node, and {name} does not take it at this moment: who is asked for it next does"
+            )
+        return True
 
     async def bring(self, actor: ActorId) -> None:
         """Have an actor here, where another node has it."""
@@ -113,6 +136,16 @@ class ClusterNodes:
             return await self._engine.renew()
         except LeaseLost as exc:
             raise _unleased() from exc
+
+
+class Workers(ClusterNodes):
+    """The workers that divide a data directory. Each has its share for good."""
+
+    async def move(self, actor: ActorId, name: str) -> bool:
+        raise Invalid("workers that share a data directory keep their actors: only nodes with --engine postgres://… pass them on")
+
+    async def bring(self, actor: ActorId) -> None:
+        raise Misdirected(f"{actor} is another worker's; try again")
 
 
 def _unleased() -> Unavailable:

@@ -11,6 +11,7 @@ import apsw
 
 from stead.admin.export import Progress, export_actor, page_offset
 from stead.admin.imports import page_entries
+from stead.admin.nodes import Alone
 from stead.admin.reading import SCAN_ROWS, find_row, read_batches
 from stead.admin.views import ActorLine, ActorsPage, ActorView, TableLine, ValueLine, value_line
 from stead.clock import Clock
@@ -50,7 +51,7 @@ class EngineOperator:
     """
 
     def __init__(
-        self, engine: Engine, clock: Clock, evict: Callable[[ActorId], bool] = nobody_holds, bring: Bring | None = None
+        self, engine: Engine, clock: Clock, evict: Callable[[ActorId], bool] = nobody_holds, bring: Bring = Alone().bring
     ) -> None:
         self._engine = engine
         self._clock = clock
@@ -107,9 +108,7 @@ class EngineOperator:
                 raise Unavailable(f"{actor} is busy; try again when it is idle")
             try:
                 return await self._engine.claim(actor)
-            except OwnedElsewhere as exc:
-                if self._bring is None:
-                    raise Unavailable(f"{actor} is another node's: ask that one") from exc
+            except OwnedElsewhere:
                 await self._bring(actor)
         raise Unavailable(f"{actor} is wanted by other nodes; try again")
 

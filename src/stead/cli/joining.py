@@ -8,6 +8,7 @@ from hashlib import blake2b
 from importlib import import_module
 from pathlib import Path
 
+from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
 from stead.clock import Clock
 from stead.cluster import Membership, Peers, TlsFiles, WebSocketNetwork, split_address
@@ -69,6 +70,10 @@ class Joining:
             application=digest(application.directory),
         )
         return ClusterPart(engine, peers, Membership(engine, info, clock, settings.lease_s))
+
+    def nodes(self, engine: SharedEngine, part: ClusterPart) -> NodesHere:
+        """The nodes as this one shows them to operators."""
+        return ClusterNodes(engine, part) if self.settings.is_shared else Workers(engine, part)
 
     def _own(self, address: str) -> str:
         """This worker's part of an address that is given for all: the ports from there on are theirs."""

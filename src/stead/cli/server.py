@@ -26,7 +26,17 @@ import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from stead.admin import TOKEN_BYTES, AdminApi, EngineOperator, NodeUnits, ServerAddress, remove_address, write_address
+from stead.admin import (
+    TOKEN_BYTES,
+    AdminApi,
+    Alone,
+    EngineOperator,
+    NodesHere,
+    NodeUnits,
+    ServerAddress,
+    remove_address,
+    write_address,
+)
 from stead.cli.exchange import Exchange
 from stead.cli.joining import Joining
 from stead.cli.listening import address_of
@@ -240,6 +250,7 @@ class Serving:
     async def run(self, listener: socket.socket, on_ready: Callable[[str], None], lifeline: int | None = None) -> None:
         """Serve until a signal, or until the other end of the pipe `lifeline` closes. `on_ready` is told the address."""
         clock, chance = SystemClock(), Chance()
+        nodes: NodesHere = Alone()
         if self.joining is None:
             engine: Engine = SqliteEngine.open(self.settings.data, clock)
             cluster = None
@@ -249,7 +260,8 @@ class Serving:
             if self.joining is not None:
                 url = self._own_address(listener)
                 cluster = await self.joining.take_part(shared, self.application, url, clock, chance)
-            await self._serve(listener, on_ready, lifeline, Machine(engine, cluster, clock, chance))
+                nodes = self.joining.nodes(shared, cluster)
+            await self._serve(listener, on_ready, lifeline, Machine(engine, cluster, nodes, clock, chance))
         finally:
             await engine.close()
 
@@ -259,8 +271,9 @@ class Serving:
         settings, token = self.settings, self.token or machine.chance.hex(TOKEN_BYTES)
 
         def admin(node: Node) -> ASGIApp:
-            operator = EngineOperator(machine.engine, machine.clock, node.evict)
-            return AdminApi(operator, NodeUnits(node), node.stats, token, settings.admin_from_anywhere, settings.data)
+            operator = EngineOperator(machine.engine, machine.clock, node.evict, machine.nodes.bring)
+            units, anywhere = NodeUnits(node), settings.admin_from_anywhere
+            return AdminApi(operator, units, node.stats, token, anywhere, settings.data, machine.nodes)
 
         def ready() -> None:
             if not self.token:
@@ -299,6 +312,7 @@ class Machine:
 
     engine: Engine
     cluster: ClusterPart | None
+    nodes: NodesHere
     clock: Clock
     chance: Chance
 

@@ -1,7 +1,7 @@
 """A data directory to be copied from (`SqliteSource`), and one to be filled (`SqliteTarget`). See `storage/transfer.py`.
 
-The directory's lock is held from the opening on, so nobody serves it meanwhile. A target is built in a directory `moving` inside
-its own, without waiting for the disk, then flushed as a whole and put in its place by a rename.
+The locks are held from the opening on, of every share too, so nobody serves it meanwhile. A target is built in a directory `moving`
+inside its own, without waiting for the disk, then flushed as a whole and put in its place by a rename.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import apsw
 from stead.errors import EngineFailed
 from stead.storage.sqlite.failure import failure
 from stead.storage.sqlite.file import FILE_NAME, DatabaseFile
+from stead.storage.sqlite.layout import share_directory, shares_of, sync_directory
 from stead.storage.sqlite.lock import DirectoryLock
 from stead.storage.sqlite.schema import HEAD, INLINE_BYTES_MAX
 from stead.storage.transfer import History, Ordered, Part, Totals, in_parts
@@ -51,14 +52,14 @@ class SqliteSource:
         if not data.is_dir():
             raise EngineFailed(f"there is no data directory {data}")
         with ExitStack() as undo:
-            files = []
-            for place in places(data):
-                file = DatabaseFile(place)
+            files = [DatabaseFile(place) for place in places(data)]
+            for file in files:
                 file.check_presence(must_exist=True)
-                with _failures(place):
+            with _failures(data):
+                for place in sorted({data, *places(data)}):
                     undo.callback(DirectoryLock(place).release)
+            for file in files:
                 file.open_reader().close()  # so that what cannot be read is said now
-                files.append(file)
             return cls(data, files, undo.pop_all())
 
     async def totals(self) -> Totals:
@@ -151,7 +152,7 @@ class SqliteTarget:
                 present.open_writer().close()  # one without actors: its log must not be taken for the new one's
             for name in (FILE_NAME, "made"):
                 (self._data / BUILDING / name).replace(self._data / name)
-            _sync(self._data)
+            sync_directory(self._data)
             shutil.rmtree(self._data / BUILDING)
 
     async def close(self) -> None:
@@ -185,12 +186,13 @@ class SqliteTarget:
             self._connection = None
             with self._file.path.open("rb+") as written:
                 os.fsync(written.fileno())
-            _sync(self._file.path.parent)
+            sync_directory(self._file.path.parent)
 
 
 def places(data: Path) -> list[Path]:
-    """The directories of a data directory's databases."""
-    return [data]
+    """The directories of a data directory's databases: one, or as many as there are workers that divide it."""
+    count = shares_of(data)
+    return [share_directory(data, index, count) for index in range(count)]
 
 
 async def _parts(connection: apsw.Connection) -> AsyncIterator[Part]:
@@ -241,12 +243,3 @@ def _check_empty(data: Path) -> None:
         with _reading(file) as connection:
             if connection.execute("SELECT 1 FROM actors LIMIT 1").get:
                 raise EngineFailed(f"{data} has actors already, and nothing is overwritten: give a new directory")
-
-
-def _sync(directory: Path) -> None:
-    """Make the names in it durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
