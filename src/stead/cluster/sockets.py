@@ -358,7 +358,8 @@ class EdgeRoom:
             self._detach()
         self._hint, self._pauses = owner, 0
         self._avoid.discard(owner)
-        self.seek()
+        if self._guests is None and self.sockets and not self._is_over and not self._ask(owner):
+            self.seek()
 
     def seek(self) -> None:
         """Find the owner, unless that is under way."""

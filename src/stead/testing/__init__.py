@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from stead.testing.sabotage_bindings import BINDING_SABOTAGES
     from stead.testing.sabotage_channels import CHANNEL_SABOTAGES
     from stead.testing.sabotage_cluster import CLUSTER_SABOTAGES
+    from stead.testing.sabotage_cluster_sockets import CLUSTER_SOCKET_SABOTAGES
     from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
     from stead.testing.seat import Place
     from stead.testing.seeds import SEEDS, check, find
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLUSTER_SABOTAGES",
+    "CLUSTER_SOCKET_SABOTAGES",
     "BINDING_SABOTAGES",
     "CHANNEL_SABOTAGES",
     "SABOTAGES",
@@ -61,6 +63,7 @@ __all__ = [
 
 _PLACES = {
     "CLUSTER_SABOTAGES": "stead.testing.sabotage_cluster",
+    "CLUSTER_SOCKET_SABOTAGES": "stead.testing.sabotage_cluster_sockets",
     "BINDING_SABOTAGES": "stead.testing.sabotage_bindings",
     "CHANNEL_SABOTAGES": "stead.testing.sabotage_channels",
     "SABOTAGES": "stead.testing.sabotage",
