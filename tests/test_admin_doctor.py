@@ -6,12 +6,14 @@ import asyncio
 import json
 import os
 import resource
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from stead.admin import ServerAddress, write_address
 from stead.admin.doctor import Finding, Level, Place, machine_findings, sqlite_findings
 from stead.admin.doctor.machine import file_system, free_space, open_files
 from stead.admin.doctor.postgres import judged
@@ -164,6 +166,16 @@ def test_limits_of_the_machine() -> None:
         Level.FAILED,
     ]
     assert "as root" in open_files(1024, 1024).remedy
+
+
+def test_the_limit_of_files_is_the_servers(tmp_path: Path) -> None:
+    """Where one runs on the directory; a unit of systemd has another one than the shell of who asks."""
+    with subprocess.Popen(["sh", "-c", "ulimit -n 200; echo; exec cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stdout.readline()
+        write_address(tmp_path, ServerAddress(server.pid, "http://127.0.0.1:1", "token"))
+        found = [finding for finding in machine_findings(Place(tmp_path, True), SystemClock()) if finding.subject == "open files"]
+        server.communicate()
+    assert [(finding.level, finding.found) for finding in found] == [(Level.FAILED, "200 at a time")]
 
 
 def test_a_database_is_read_whole(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import shutil
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ _NETWORK = (
     "glusterfs",
     "virtiofs",
 )
+_LIMITS = re.compile(r"^Max open files +(\d+|unlimited) +(\d+|unlimited)", re.MULTILINE)
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
@@ -45,8 +47,8 @@ class Place:
 
 
 def machine_findings(place: Place, clock: Clock, mounts: Path = MOUNTS) -> list[Finding]:
-    """The data directory, its disk, and the limit of open files."""
-    return [*_directory(place, clock), *_disk(place, mounts), open_files(*resource.getrlimit(resource.RLIMIT_NOFILE))]
+    """The data directory, its disk, and the limit of open files: the server's, if one runs here, else this process's own."""
+    return [*_directory(place, clock), *_disk(place, mounts), open_files(*_files_limits(place.data))]
 
 
 def _directory(place: Place, clock: Clock) -> list[Finding]:
@@ -122,6 +124,20 @@ def open_files(soft: int, hard: int) -> Finding:
     possible = "" if hard == resource.RLIM_INFINITY or hard > soft else " (as root: the hard limit is as low)"
     remedy = f"every connection is one: LimitNOFILE=65536 in the systemd unit, or `ulimit -n 65536`{possible}"
     return (failed if soft < FILES_MIN else warning)("open files", found, remedy)
+
+
+def _files_limits(data: Path) -> tuple[int, int]:
+    """The soft and the hard one."""
+    server = find_server(data) if data.is_dir() else None
+    if server is not None:
+        try:
+            found = _LIMITS.search(Path(f"/proc/{server.pid}/limits").read_text())
+        except OSError:
+            found = None  # it has just ended, is another user's, or this is not Linux
+        if found is not None:
+            soft, hard = (resource.RLIM_INFINITY if limit == "unlimited" else int(limit) for limit in found.groups())
+            return soft, hard
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def _nearest(path: Path) -> Path:

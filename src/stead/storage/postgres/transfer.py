@@ -250,6 +250,7 @@ class PostgresTarget:
     async def _begin(self) -> None:
         """Be the only one that fills it, and have it empty."""
         await self._guard.fetch("BEGIN")
+        await self._guard.fetch("SET LOCAL idle_in_transaction_session_timeout = 0")  # it waits as long as the move takes
         try:
             rows = await self._guard.connection.fetch(f"{_VERSION.replace('{s}', self._guard.name)} FOR UPDATE NOWAIT")
         except asyncpg.LockNotAvailableError as exc:
