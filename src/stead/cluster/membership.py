@@ -26,6 +26,8 @@ from stead.logic.placement import Candidate
 from stead.runtime.tasks import Tasks
 from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo, SharedEngine
 
+EARLY_S = 0.001  # what a timer may be off by rounding: it must not be set again for no time at all
+
 log = logging.getLogger("stead")
 
 
@@ -189,7 +191,7 @@ class Membership:
     def _expire(self) -> None:
         """The last moment: whatever the heartbeat waits for, everything is given up now."""
         if self.lease.is_held:  # the loop's clock and the lease's are not the same
-            self._end_timer = asyncio.get_running_loop().call_later(self.lease.left_s, self._expire)
+            self._end_timer = asyncio.get_running_loop().call_later(max(self.lease.left_s, EARLY_S), self._expire)
         else:
             self._lose("it could not be renewed in time")
 

@@ -25,32 +25,35 @@ from stead.cluster.wire import MALFORMED, Answer, Refused, ask, decode_answer, e
 from stead.errors import Ambiguous, Invalid, SteadError
 from stead.events import Call, Event
 from stead.ids import ActorId
-from stead.runtime import Reply, Turn
+from stead.runtime import Reply
 
 LOST = "the node that has the actor was lost before it answered; read the state before you try again"
 
 
 class Item:
-    """An event on its way, and who waits for its reply."""
+    """An event on its way. Where it is tried here it is the reply as well, and so it is known if it comes back."""
 
-    __slots__ = ("caller", "event", "redirects", "reply", "size_bytes", "token", "until_s")
+    __slots__ = ("_reply", "event", "left_s", "redirects", "size_bytes", "token", "until_s")
 
-    def __init__(self, event: Event, reply: Reply, caller: Turn | None) -> None:
+    def __init__(self, event: Event, reply: Reply) -> None:
         self.event = event
-        self.reply = reply
-        self.caller = caller
+        self._reply = reply
         self.token = 0  # of the offer of a request's body
         self.until_s = 0.0  # when nobody waits for its node any longer
+        self.left_s = 0.0  # when it was sent last, or taken in
         self.redirects = 0
         self.size_bytes = len(event.arguments) if isinstance(event, Call) else 0
 
-    def fail(self, error: BaseException) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(error)
+    def done(self) -> bool:
+        return self._reply.done()
 
-    def answer(self, value: Any) -> None:
-        if not self.reply.done():
-            self.reply.set_result(value)
+    def set_result(self, value: Any, /) -> None:
+        if not self._reply.done():
+            self._reply.set_result(value)
+
+    def set_exception(self, error: Any, /) -> None:
+        if not self._reply.done():
+            self._reply.set_exception(error)
 
 
 class Host(Protocol):
@@ -80,7 +83,7 @@ class Host(Protocol):
 class Route:
     """The way to one actor."""
 
-    __slots__ = ("avoid", "is_seeking", "line", "owner", "pauses", "target", "waiting")
+    __slots__ = ("avoid", "is_seeking", "line", "owner", "refusals", "refused_s", "target", "waiting")
 
     def __init__(self, target: ActorId) -> None:
         self.target = target
@@ -88,7 +91,8 @@ class Route:
         self.line: Line | None = None
         self.waiting: deque[Item] = deque()
         self.avoid: set[int] = set()  # nodes that would not take it, or could not be reached
-        self.pauses = 0  # refusals since something was answered
+        self.refusals = 0  # of late
+        self.refused_s = 0.0  # when the last one came
         self.is_seeking = False
 
     @property

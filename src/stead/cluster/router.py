@@ -63,9 +63,11 @@ RETRY_S = 0.5  # before a node that cannot be reached is doubted
 PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
 REDIRECTS_MAX = 32  # of one event
 REDIRECTS_AT_ONCE = 2  # further ones wait a little, doubling
+LATELY_S = 2.0  # in which refusals count together
 _PROCESSES = 1 << 62
 _PAUSE_S, _PAUSE_S_MAX = 0.01, 0.5
 _QUIET_POLL_S = 0.01  # while the node stops
+_STOPPING = "the node is stopping; try again"
 
 log = logging.getLogger("stead.cluster")
 
@@ -101,7 +103,7 @@ class Router:
         self._routes: OrderedDict[str, Route] = OrderedDict()  # by id, the one used last at the end
         self._events = self._bytes = 0
         self._news = asyncio.Event()  # replaced when it is set: the members have changed
-        self._is_leaving = False
+        self._is_leaving = self._is_closed = False
         self._stopping: set[int] = set()  # nodes that said so
         self.edges = Edges(self, peers, here.rooms, here.tasks, here.chance.below(_PROCESSES))
         self.halls = self.edges.door = Halls(here, self, peers, self.edges.summon)
@@ -116,16 +118,20 @@ class Router:
         is_ours = isinstance(event, SocketEvent)  # the connection is in a room here
         if is_ours or (is_free and (self._here.has(target) or self._stop(target, route) == self.me)):
             if is_free:
-                self._forget(route)
+                self._settle_here(route)
             self._here.take_in(target, event, reply, caller)
             return
+        item = Item(event, reply)
+        if self._is_closed:
+            item.set_exception(Unavailable(_STOPPING))
+            return
         route = self._route(target)
-        item = Item(event, reply, caller)
         if len(route.waiting) >= ROUTE_EVENTS_MAX or self._events >= EVENTS_MAX or self._bytes >= EVENTS_BYTES_MAX:
-            item.fail(Overloaded(f"too many events wait for the node of {target}; try again later"))
+            item.set_exception(Overloaded(f"too many events wait for the node of {target}; try again later"))
             return
         self._begun(item)
         if route.line is not None and not route.waiting and not route.line.is_closing:
+            item.left_s = self._here.clock.elapsed_s()
             route.line.send(item)
         else:
             self._queue(route, [item])
@@ -153,11 +159,16 @@ class Router:
         for delivery in deliveries:
             if isinstance(delivery.reply, Answering):
                 refused.setdefault(delivery.reply.served, []).append(delivery.reply.number)
+            elif isinstance(delivery.reply, Item):
+                items.append(delivery.reply)
             else:
-                items.append(Item(delivery.event, delivery.reply, None))  # type: ignore[arg-type]
+                items.append(Item(delivery.event, delivery.reply))  # type: ignore[arg-type]
         for served, numbers in refused.items():
             served.refuse(numbers, owner)
-        if owner or items:
+        if self._is_closed:
+            for item in items:
+                item.set_exception(Unavailable(_STOPPING))
+        elif owner or items:
             route = self._route(target)
             for item in items:
                 self._begun(item)
@@ -196,7 +207,7 @@ class Router:
         again = []
         for item in items:
             pulled = isinstance(item.event, Fetch) and not self.streams.is_offered(item.token)
-            if not pulled and self._here.is_repeatable(route.target, item.event):
+            if not (pulled or self._is_closed) and self._here.is_repeatable(route.target, item.event):
                 again.append(item)
             else:
                 self.settled(item, lost_error())
@@ -232,12 +243,15 @@ class Router:
 
     def close(self) -> None:
         """Nobody will answer any more."""
-        for route in list(self._routes.values()):
-            while route.waiting:
-                self.settled(route.waiting.popleft(), Unavailable("the node is stopping; try again"))
-            if route.line is not None:
-                route.line.lost()
+        self._is_closed = True
+        routes = list(self._routes.values())
         self._routes.clear()
+        for route in routes:
+            while route.waiting:
+                self.settled(route.waiting.popleft(), Unavailable(_STOPPING))
+            if route.line is not None:
+                route.line.conversation.abort()
+                route.line.lost()
         self.streams.close()
         self.edges.close()
 
@@ -277,7 +291,8 @@ class Router:
         """Let events wait for a way, those that came back in front, and send what can be sent."""
         now_s = self._here.clock.elapsed_s()
         for item in items:
-            item.until_s = max(item.until_s or now_s + self._membership.lease_s + PATIENCE_S, now_s + PATIENCE_S)
+            if not item.until_s or now_s - item.left_s > PATIENCE_S:  # it was accepted somewhere, and has waited there
+                item.until_s = now_s + self._membership.lease_s + PATIENCE_S
         if in_front:
             route.waiting.extendleft(reversed(items))
         else:
@@ -285,7 +300,7 @@ class Router:
         self._advance(route)
 
     def _advance(self, route: Route) -> None:
-        if not route.is_seeking and not (route.pauses <= REDIRECTS_AT_ONCE and self._send(route)):
+        if not route.is_seeking and not (route.refusals <= REDIRECTS_AT_ONCE and self._send(route)):
             route.is_seeking = True
             self._here.tasks.start(self._seek(route))
 
@@ -305,22 +320,30 @@ class Router:
                 return False
             route.line, route.owner = line, stop
         while route.waiting and route.line is line:
+            route.waiting[0].left_s = self._here.clock.elapsed_s()
             line.send(route.waiting.popleft())
         return not route.waiting
 
     def _take_in(self, route: Route) -> None:
-        items, target = list(route.waiting), route.target
+        items = list(route.waiting)
         route.waiting.clear()
-        self._forget(route)
+        self._settle_here(route)
         for item in items:
+            item.left_s = self._here.clock.elapsed_s()
             self._ended(item)
-            self._here.take_in(target, item.event, item.reply, item.caller)
+            self._here.take_in(route.target, item.event, item, None)
+
+    def _settle_here(self, route: Route | None) -> None:
+        """The actor is taken in here. Only when nothing is on its way to another node."""
+        if route is not None:
+            route.close()
+            route.owner = self.me
 
     async def _seek(self, route: Route) -> None:
         """Find a way for what waits, as long as it may wait."""
         try:
-            if route.pauses > REDIRECTS_AT_ONCE:
-                await sleep(min(_PAUSE_S * 2 ** (route.pauses - REDIRECTS_AT_ONCE), _PAUSE_S_MAX))
+            if route.refusals > REDIRECTS_AT_ONCE:
+                await sleep(min(_PAUSE_S * 2 ** (route.refusals - REDIRECTS_AT_ONCE), _PAUSE_S_MAX))
             while self._expire(route) and not self._send(route):
                 stop = self._stop(route.target, route)
                 if stop in {0, self.me} or route.line is not None:
@@ -382,28 +405,27 @@ class Router:
         return item.token
 
     def answered(self, line: Line, item: Item, answer: Answer) -> None:
-        line.route.pauses = 0
         line.route.avoid.clear()
         self._ended(item)
         match answer:
             case Done(_, value):
-                item.answer(value)
+                item.set_result(value)
             case Whole(_, status, headers, body):
-                item.answer(WholeResponse(body, status, headers))
+                item.set_result(WholeResponse(body, status, headers))
             case HandedOver():
-                item.answer(handover_of(answer))
+                item.set_result(handover_of(answer))
             case Failed(_, error):
-                item.fail(unpacked(error))
+                item.set_exception(unpacked(error))
             case Flowing(_, status, headers, token):
                 self.streams.expire(item.token)
-                item.answer(RemoteResponse(self.streams, line.owner, token, status, headers))
+                item.set_result(RemoteResponse(self.streams, line.owner, token, status, headers))
                 return
         self.streams.withdraw(item.token)
 
     def settled(self, item: Item, error: BaseException) -> None:
         self._ended(item)
         self.streams.withdraw(item.token)
-        item.fail(error)
+        item.set_exception(error)
 
     def refused(self, route: Route, items: Sequence[Item], by: int, owner: int) -> None:
         route.owner = owner
@@ -411,7 +433,9 @@ class Router:
             route.avoid.clear()
         else:
             route.avoid.add(by)
-        route.pauses += 1
+        now_s = self._here.clock.elapsed_s()
+        route.refusals = 1 + (route.refusals if now_s - route.refused_s < LATELY_S else 0)
+        route.refused_s = now_s
         for item in items:
             item.redirects += 1
         if items or route.waiting:
@@ -457,7 +481,7 @@ class Router:
             if not self.is_accepting:
                 served.refuse([number], 0)
                 return
-            self._forget(route)
+            self._settle_here(route)
         self._here.take_in(target, event, reply, None)
 
 

@@ -50,6 +50,10 @@ class ClusterPart:
             raise Unavailable(f"there is no live node {name!r}")
         return await self.router.moving.move(actor, to)
 
+    def cut_off(self) -> None:
+        """Send and take nothing any more."""
+        self.router.close()
+
     async def close(self) -> None:
         """Leave the cluster. What this node owned is free at once, and the clients that are connected to it are sent away."""
         self.router.edges.send_away()
@@ -59,7 +63,6 @@ class ClusterPart:
 
     async def abandon(self) -> None:
         """Stop at once, as a crash would: the lease ends by itself."""
-        self.router.close()
         await self.membership.abandon()
         await self._end()
 

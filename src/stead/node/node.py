@@ -138,6 +138,8 @@ class Node:
     async def abandon(self) -> None:
         """Stop at once, as a crash would: what is not committed is lost."""
         self._is_ready = False
+        if self.cluster is not None:
+            self.cluster.cut_off()
         await self._runtime.abandon()
         if self.cluster is not None:
             await self.cluster.abandon()
