@@ -35,12 +35,11 @@ class Here(Protocol):
 
     def has(self, actor: ActorId) -> bool: ...
     def owned(self) -> list[ActorId]: ...
-    async def warm(self, target: ActorId) -> None:
-        """Bring an actor into memory, if nobody else has it."""
-        ...
+    async def depart(self, actor: ActorId, to: int, grace_s: float) -> bool:
+        """Give an actor to the node `to`: hold what comes, end what runs, release it, and send on what was held.
 
-    async def depart(self, actor: ActorId, to: int, grace_s: float) -> None:
-        """Give an actor to the node `to`: hold what comes, end what runs, release it, and send on what was held."""
+        False if it was leaving already; it has left then.
+        """
         ...
 
 
@@ -49,8 +48,10 @@ class Places(Protocol):
 
     @property
     def me(self) -> int: ...
-    @property
-    def is_accepting(self) -> bool: ...
+    async def warm(self, actor: ActorId) -> None:
+        """Bring an actor into memory here. Raises `Unavailable` if it is another node's, or should not be here."""
+        ...
+
     def guess(self, target: ActorId, avoid: tuple[int, ...]) -> int:
         """Who should have an actor that nobody has, 0 if nobody can."""
         ...
@@ -100,7 +101,8 @@ class Moving:
     async def _give(self, actor: ActorId, to: int, grace_s: float) -> None:
         if not await self._peers.wait_connected(to, CONNECT_S):
             raise Unavailable(f"the node of incarnation {to} cannot be reached")
-        await self._here.depart(actor, to, grace_s)
+        if not await self._here.depart(actor, to, grace_s):
+            raise Unavailable(f"{actor} was on its way to another node already")
         try:
             await self._order(to, Warm(actor.text))
         except SteadError as exc:  # it is claimed by whoever is asked for it
@@ -155,9 +157,7 @@ class Moving:
                 await self._give(actor, order.to, MOVE_GRACE_S)
             return is_here
         if isinstance(order, Warm):
-            if not self._places.is_accepting:
-                raise Unavailable("this node takes no actors now")
-            await self._here.warm(parse_id(order.actor))
+            await self._places.warm(parse_id(order.actor))
         return True
 
 

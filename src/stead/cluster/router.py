@@ -86,7 +86,7 @@ class Here(Protocol):
     def owned(self) -> list[ActorId]: ...
     def is_repeatable(self, target: ActorId, event: Event) -> bool: ...
     async def warm(self, target: ActorId) -> None: ...
-    async def depart(self, actor: ActorId, to: int, grace_s: float) -> None: ...
+    async def depart(self, actor: ActorId, to: int, grace_s: float) -> bool: ...
     def give_up(self) -> None: ...
 
 
@@ -473,16 +473,28 @@ class Router:
     def serve(self, served: Served, number: int, event: Event, reply: Answering) -> None:
         """An event that a peer sent: its actor is taken in here, unless it is known to be elsewhere."""
         target = served.target
-        if not self._here.has(target):
+        if self._may_take_in(target):
+            self._here.take_in(target, event, reply, None)
+        else:
             route = self._routes.get(target.text)
-            if route is not None and not route.is_idle:
-                served.refuse([number], route.owner if route.owner not in {self.me, served.peer} else 0)
-                return
-            if not self.is_accepting:
-                served.refuse([number], 0)
-                return
-            self._settle_here(route)
-        self._here.take_in(target, event, reply, None)
+            owner = 0 if route is None or route.is_idle else route.owner
+            served.refuse([number], 0 if owner in {self.me, served.peer} else owner)
+
+    async def warm(self, actor: ActorId) -> None:
+        """Bring an actor into memory here, as its owner leaves it to this node."""
+        if not self._may_take_in(actor):
+            raise Unavailable(f"this node does not take {actor} now")
+        await self._here.warm(actor)
+
+    def _may_take_in(self, target: ActorId) -> bool:
+        """Whether somebody else's event for an actor may run here. If so, own ones will go nowhere else."""
+        if self._here.has(target):
+            return True
+        route = self._routes.get(target.text)
+        if not self.is_accepting or (route is not None and not route.is_idle):
+            return False
+        self._settle_here(route)
+        return True
 
 
 class _Deaf:

@@ -222,21 +222,32 @@ class Dispatcher:
             activation.accept(Delivery(Warmed(), reply))
             await reply
 
-    async def depart(self, actor: ActorId, to: int, grace_s: float) -> None:
-        """Give an actor to another node. What comes meanwhile goes there, after the last commit here."""
+    async def depart(self, actor: ActorId, to: int, grace_s: float) -> bool:
+        """Give an actor to another node. What comes meanwhile goes there, after the last commit here.
+
+        False if it was leaving already, or had to be given up meanwhile; by now it has left.
+        """
         assert self._elsewhere is not None
         kept_epoch = self._kept.get(actor.text, 0)
         if actor.text in self._kept:  # what its clients send meanwhile is to be held
             self._activate(actor, self._classes[actor.unit])
         activation = self.activations.get(actor.text)
-        if activation is not None and not activation.is_leaving:
-            try:
-                await activation.depart(grace_s)
-                if kept_epoch:
-                    await self._release(actor, kept_epoch)
-            except EngineFailed as exc:  # the next claim finds out who has it
-                log.warning("the claim of %s could not be released: %s", actor, exc)
-            self._hand_over(activation, to)
+        if activation is None:
+            return True
+        if activation.is_leaving:
+            while self.activations.get(actor.text) is activation:
+                await sleep(_QUIET_POLL_S)
+            return False
+        try:
+            await activation.depart(grace_s)
+            if kept_epoch:
+                await self._release(actor, kept_epoch)
+        except EngineFailed as exc:  # the next claim finds out who has it
+            log.warning("the claim of %s could not be released: %s", actor, exc)
+        if self.activations.get(actor.text) is not activation:
+            return False
+        self._hand_over(activation, to)
+        return True
 
     def give_up(self) -> None:
         """End every actor here at once: another node may have it. What did not run goes there, all else is answered `Ambiguous`."""

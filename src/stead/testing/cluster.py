@@ -157,6 +157,12 @@ class Cluster:
         """Counts of a node since its start, and what is in its memory now."""
         return self._seats[node].living().node.stats()
 
+    async def move(self, actor: Stub | ActorId, to: int) -> bool:
+        """Give an actor to a node, by an order to any that lives. False if nobody has it."""
+        part = self._any().node.cluster
+        assert part is not None
+        return await part.move(actor.id if isinstance(actor, Stub) else actor, self._seats[to].name)
+
     # -- faults --------------------------------------------------------------------------------------------------------------------
 
     async def kill(self, node: int) -> None:
