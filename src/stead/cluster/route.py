@@ -22,18 +22,19 @@ from typing import Any, Protocol
 
 from stead.cluster.conversation import Conversation
 from stead.cluster.wire import MALFORMED, Answer, Refused, ask, decode_answer, encode
-from stead.errors import Ambiguous, Invalid, SteadError
+from stead.errors import Ambiguous, Deadlock, EngineFailed, Invalid, SteadError, Unavailable
 from stead.events import Call, Event
 from stead.ids import ActorId
 from stead.runtime import Reply
 
+_NOT_RUN = (Deadlock, EngineFailed, Unavailable)  # errors by which nothing has run
 LOST = "the node that has the actor was lost before it answered; read the state before you try again"
 
 
 class Item:
     """An event on its way. Where it is tried here it is the reply as well, and so it is known if it comes back."""
 
-    __slots__ = ("_reply", "event", "left_s", "redirects", "size_bytes", "token", "until_s")
+    __slots__ = ("_reply", "event", "left_s", "may_have_run", "redirects", "size_bytes", "token", "until_s")
 
     def __init__(self, event: Event, reply: Reply) -> None:
         self.event = event
@@ -41,6 +42,7 @@ class Item:
         self.token = 0  # of the offer of a request's body
         self.until_s = 0.0  # when nobody waits for its node any longer
         self.left_s = 0.0  # when it was sent last, or taken in
+        self.may_have_run = False  # it was sent to a node that was lost
         self.redirects = 0
         self.size_bytes = len(event.arguments) if isinstance(event, Call) else 0
 
@@ -52,6 +54,8 @@ class Item:
             self._reply.set_result(value)
 
     def set_exception(self, error: Any, /) -> None:
+        if self.may_have_run and isinstance(error, _NOT_RUN):  # this time; nobody knows of the one before
+            error = Ambiguous(f"it was sent to a node that was lost, and now: {error}")
         if not self._reply.done():
             self._reply.set_exception(error)
 

@@ -208,6 +208,7 @@ class Router:
         for item in items:
             pulled = isinstance(item.event, Fetch) and not self.streams.is_offered(item.token)
             if not (pulled or self._is_closed) and self._here.is_repeatable(route.target, item.event):
+                item.may_have_run = True
                 again.append(item)
             else:
                 self.settled(item, lost_error())
