@@ -13,10 +13,11 @@ from stead.clock import Clock, sleep
 from stead.cluster import Membership
 from stead.errors import EngineFailed
 from stead.ids import Chance, named_id
-from stead.logic.lease import HARD_SHARE, LEASE_S
+from stead.logic.lease import HARD_SHARE, LEASE_S, RENEW_SHARE
 from stead.storage.contract import OwnedElsewhere
 from stead.storage.membership import Member, NodeInfo
-from stead.testing import Database, DatabaseEngine, VirtualClock, check, current_clock, run
+from stead.testing import Database, DatabaseEngine, SeededLoop, VirtualClock, check, current_clock, run
+from stead.testing.loop import Process
 
 CART = named_id("cart", "a")
 NAMES = ("a", "b", "c")
@@ -254,6 +255,45 @@ def test_who_wakes_past_its_lease_knows_at_once() -> None:
         await a.membership.close()
 
     run(scenario)
+
+
+def test_a_frozen_process_wakes_without_its_lease() -> None:
+    """However long a process was stopped: whatever of it runs first finds no lease that the engine does not see as well."""
+
+    async def scenario(seed: int) -> None:
+        database, chance, process = Database(current_clock()), Chance(seed), Process("a")
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SeededLoop)
+        woken: list[int] = []  # the incarnation whose lease held, 0 if none did
+
+        async def watching(membership: Membership) -> None:
+            while True:
+                if membership.lease.is_held:
+                    assert membership.incarnation in database.nodes
+                    assert database.nodes[membership.incarnation] in database.live()
+                woken.append(membership.incarnation if membership.lease.is_held else 0)
+                await sleep(0.01)
+
+        async with nodes(database, "b"):
+            membership = Node("a", database, seed).membership
+            await loop.create_task(membership.start(), context=process.context())
+            watch = loop.create_task(watching(membership), context=process.context())
+            for _ in range(5):
+                await sleep(LEASE_S * chance.fraction())
+                before, woken[:] = membership.incarnation, []
+                stopped_s = 2 * LEASE_S * chance.fraction()
+                loop.freeze(process)
+                await sleep(stopped_s)
+                assert not woken
+                loop.thaw(process)
+                await sleep(LEASE_S)
+                assert before not in woken or stopped_s < LEASE_S * HARD_SHARE
+                assert membership.lease.is_held
+                assert before == membership.incarnation or stopped_s > LEASE_S * (HARD_SHARE - RENEW_SHARE) - 0.1
+            watch.cancel()
+            await membership.abandon()
+
+    check(scenario, 40)
 
 
 def test_draining_is_heard_of() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stead.cluster import Lease, Membership
+from stead.cluster import Lease
 from stead.cluster.router import Router
 from stead.cluster.serving import Answering, Served
 from stead.events import Event
@@ -47,16 +47,6 @@ def claim_ignores_leases(right: Any) -> Any:
 def lease_never_ends(right: Any) -> Any:
     """Whoever has had a lease believes that it holds."""
     return property(lambda self: self._asked_s is not None)
-
-
-@_plant("P1", Membership, "_trust")
-def lease_from_the_answer(right: Any) -> Any:
-    """The lease is counted from the moment in which the engine answered."""
-
-    def trust(self: Membership, asked_s: float) -> None:
-        right(self, self._clock.elapsed_s())
-
-    return trust
 
 
 @_plant("P1", LeasedGate, "release")

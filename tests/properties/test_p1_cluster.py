@@ -1,0 +1,203 @@
+"""P1 over several nodes: whatever befalls them, one owner of an actor can commit at a time, and a stale one never answers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+
+from stead import Actor, Ambiguous, SteadError, durable, reads
+from stead.clock import sleep
+from stead.ids import Chance
+from stead.logic.lease import LEASE_S
+from stead.storage.contract import Commit
+from stead.storage.memory import Ownership
+from stead.testing import CLUSTER_SABOTAGES, Cluster, Database, World, check, find, sabotaged
+from tests.properties.harness import UNDONE, together
+
+NODES, CLIENTS, OPERATIONS, FAULTS = 3, 4, 14, 4
+NAMES = ("p", "q")
+FAULT_S = 9.0  # so long a fault lasts at most: half as long again as a lease
+SLEEPS, QUESTIONS, ATTEMPTS = 3, 8, 40
+CALM_S = 20.0  # after which everything works again
+SEEDS = int(os.environ.get("STEAD_CLUSTER_SEEDS", "100"))  # a tenth of a second each; 500 and more by hand
+
+
+class Log(Actor):
+    """Appends tokens."""
+
+    tokens: list[str] = durable(factory=list)
+
+    async def add(self, token: str, pause_s: float) -> list[str]:
+        self.tokens.append(token)
+        await sleep(pause_s)
+        return self.tokens
+
+    @reads
+    async def view(self) -> list[str]:
+        return self.tokens
+
+
+class Watch:
+    """Sees every claim and commit that reaches the database, and says which commit was no owner's."""
+
+    def __init__(self, database: Database) -> None:
+        self.newest: dict[str, int] = {}
+        self.problems: list[str] = []  # raised here, they would only stop a node
+        self._own, self._apply = database.own, database.apply
+        database.own, database.apply = self.own, self.apply  # type: ignore[method-assign]
+
+    def own(self, text: str, ownership: Ownership) -> None:
+        if ownership.owner:
+            if ownership.epoch <= self.newest.get(text, 0):
+                self.problems.append(f"{text} was claimed with epoch {ownership.epoch} after a larger one")
+            self.newest[text] = ownership.epoch
+        self._own(text, ownership)
+
+    def apply(self, commit: Commit) -> None:
+        if commit.epoch != self.newest.get(commit.actor.text):
+            self.problems.append(f"{commit.actor} was committed with epoch {commit.epoch} after a newer claim")
+        self._apply(commit)
+
+
+class Witness:
+    """What the clients of one log were told, in the order in which they were told it."""
+
+    def __init__(self) -> None:
+        self.seen: list[list[str]] = []
+        self.acknowledged: set[str] = set()
+        self.undone: set[str] = set()
+
+    def begin(self) -> set[str]:
+        """What whoever asks from now on must be shown."""
+        return set(self.acknowledged)
+
+    def told(self, known: set[str], tokens: list[str]) -> None:
+        assert known <= set(tokens), f"{sorted(known - set(tokens))} were acknowledged before, and {tokens} was shown after"
+        self.seen.append(tokens)
+        self.acknowledged.update(tokens)
+
+    def check(self, history: list[str]) -> None:
+        assert len(set(history)) == len(history), f"a token is there twice: {history}"
+        for tokens in self.seen:
+            assert history[: len(tokens)] == tokens, f"{tokens} was shown, and the history is {history}"
+        assert not self.undone & set(history), f"undone, and still there: {self.undone & set(history)}"
+
+
+async def client(cluster: Cluster, number: int, chance: Chance, witnesses: dict[str, Witness]) -> None:
+    """Append and look, through whichever node."""
+    for operation in range(OPERATIONS):
+        name, token = NAMES[chance.below(len(NAMES))], f"{number}.{operation}"
+        log, witness, looks = cluster.env.LOG.get(name), witnesses[name], chance.below(2)
+        known = witness.begin()
+        try:
+            tokens = await (log.view() if looks else log.add(token, 0.3 * chance.below(3)))
+        except Ambiguous:
+            pass
+        except UNDONE:
+            if not looks:
+                witness.undone.add(token)
+        else:
+            witness.told(known, tokens)
+        await sleep(2.0 * chance.fraction())
+
+
+async def misfortune(cluster: Cluster, chance: Chance) -> None:
+    """One fault after the other, each for a while."""
+    for _ in range(FAULTS):
+        await sleep(3.0 * chance.fraction())
+        node, kind, fault_s = chance.below(NODES), chance.below(6), FAULT_S * chance.fraction()
+        if kind == 0:
+            await cluster.kill(node)
+            await sleep(fault_s)
+            await cluster.restart(node)
+        elif kind == 1:
+            cluster.pause(node)
+            await sleep(fault_s)
+            cluster.resume(node)
+        elif kind in {2, 3}:
+            cluster.partition(node, "database" if kind == 2 else (node + 1) % NODES)
+            await sleep(fault_s)
+            cluster.heal()
+        elif kind == 4:
+            cluster.skew_clock(node, 3600.0 * (chance.below(3) - 1))
+        else:
+            cluster.failover()
+
+
+async def append(cluster: Cluster, node: int, token: str, witness: Witness) -> None:
+    """Append through one node, as often as it takes."""
+    for attempt in range(ATTEMPTS):
+        known = witness.begin()
+        try:
+            witness.told(known, await cluster.env_at(node).LOG.get("p").add(f"{token}, {attempt}", 0.0))
+            return
+        except (Ambiguous, *UNDONE):
+            await sleep(0.5)
+    raise AssertionError(f"{token} could not be appended")
+
+
+async def ask(log: Any, witness: Witness) -> None:
+    known = witness.begin()
+    try:
+        witness.told(known, await log.view())
+    except (Ambiguous, *UNDONE):
+        return
+
+
+async def asleep(seed: int) -> None:
+    """The owner is frozen past its lease, another takes over, and when the first one wakes there are questions for it."""
+    chance = Chance(seed)
+    async with Cluster.of(actors={"log": Log}, nodes=NODES) as cluster:
+        log, witness = cluster.env.LOG.get("p"), Witness()
+        for number in range(SLEEPS):
+            await append(cluster, chance.below(NODES), f"{number}", witness)
+            owner = cluster.owner(log)
+            assert owner is not None
+            cluster.pause(owner)
+            await sleep(LEASE_S * 0.8 * chance.fraction())
+            await append(cluster, (owner + 1 + chance.below(NODES - 1)) % NODES, f"{number} elsewhere", witness)
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(QUESTIONS):
+                    tasks.create_task(ask(cluster.env_at(owner).LOG.get("p"), witness))
+                await sleep(chance.fraction())
+                cluster.resume(owner)
+            await sleep(LEASE_S)
+
+
+async def misfortunes(seed: int) -> None:
+    """Clients of two logs on three nodes, and faults of every kind."""
+    chance = Chance(seed)
+    async with Cluster.of(actors={"log": Log}, nodes=NODES, world=World(commit_s=0.05)) as cluster:
+        watch, witnesses = Watch(cluster.database), {name: Witness() for name in NAMES}
+        clients = [client(cluster, number, chance, witnesses) for number in range(CLIENTS)]
+        await together(misfortune(cluster, chance), *clients)
+        await sleep(CALM_S)
+        assert not watch.problems, watch.problems
+        for name, witness in witnesses.items():
+            known = witness.begin()
+            try:
+                history = await cluster.env.LOG.get(name).add("last", 0.0)
+            except SteadError as exc:
+                raise AssertionError(f"{name} has no owner, although all faults are over") from exc
+            witness.told(known, history)
+            witness.check(history)
+
+
+async def scenario(seed: int) -> None:
+    """Every other seed the one, or the other."""
+    await (misfortunes(seed) if seed % 2 else asleep(seed))
+
+
+def test_only_the_owner_commits_and_answers() -> None:
+    """Whatever the nodes acknowledge or show is one history, and shows all that was acknowledged before it was asked for."""
+    check(scenario, SEEDS)
+
+
+@pytest.mark.parametrize("name", [name for name, plant in CLUSTER_SABOTAGES.items() if plant.promise == "P1"])
+def test_a_planted_bug_is_found(name: str) -> None:
+    """Each planted bug makes the property fail."""
+    with sabotaged(CLUSTER_SABOTAGES[name]):
+        find(scenario)
