@@ -67,7 +67,7 @@ def test_a_database_of_five_mib(open_postgres: OpenPostgres) -> None:
             if is_first:
                 assert await box.fill() > 5 * WHOLE_BYTES_MAX
                 assert await box.flag(2) == ROWS // 2
-            assert await asyncio.gather(box.sum(), box.sum()) == [(ROWS * (ROWS - 1) // 2, ROWS * 4000)] * 2
+            assert list(await asyncio.gather(box.sum(), box.sum())) == [(ROWS * (ROWS - 1) // 2, ROWS * 4000)] * 2
             assert await asyncio.gather(*(box.row(n) for n in range(0, ROWS, 100))) == [f"{n:04}" for n in range(0, ROWS, 100)]
             assert await box.flag(13) == ROWS // 13
             assert await box.check() == "ok"
