@@ -1,4 +1,4 @@
-"""Rooms that echo, remember who left and how, and flood whoever asks for it."""
+"""Rooms that echo, pass on, remember who left and how, and flood whoever asks for it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ class Room(Actor):
         elif isinstance(message, str) and message.startswith("flood "):
             for _ in range(int(message[6:])):
                 self.broadcast(bytes(100_000))
+        elif isinstance(message, str) and message.startswith("all "):
+            self.broadcast(message[4:])
         else:
             socket.send(message)
 
