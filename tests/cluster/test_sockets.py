@@ -7,10 +7,16 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stead import Actor, Request, Socket, durable
+from stead import Actor, Overloaded, Request, Socket, durable
 from stead.clock import sleep
+from stead.cluster import Conversation
+from stead.cluster.far import UNHEARD_BYTES_MAX, FarEdge
+from stead.cluster.words import Handled, Keeps, Sent, Welcome, decode_from_owner
+from stead.events import Frame
 from stead.ids import named_id
-from stead.testing import Peer
+from stead.runtime import Kept
+from stead.testing import Cluster, Peer, check
+from stead.testing.cluster import DATABASE
 from tests.cluster.nodes import Nodes
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -43,6 +49,9 @@ class Room(Actor):
     async def on_close(self, socket: Socket, code: int, reason: str) -> None:
         self.ran.append(("close", f"{socket.id} {code}"))
         self.broadcast(f"{socket.id} left {code}")
+
+    async def on_error(self, socket: Socket, error: Exception) -> None:
+        self.ran.append(("error", socket.id))
 
     async def say(self, text: str, tag: str | None = None) -> int:
         self.broadcast(text, tag=tag)
@@ -233,3 +242,140 @@ async def test_a_hibernating_room_stays_with_its_connections() -> None:
         assert nodes.owner("room", "r") == 0
         assert far.received[-3:] == ["far: one", "far: two", "far: three"]
         assert await room_of(nodes, 1).who() == [["far", {"said": 3}, "three", "none", "far"]]
+
+
+class Small(Room):
+    sockets_max = 3
+
+
+async def test_the_most_sockets_are_those_of_all_edges() -> None:
+    """One too many is refused at the owner's own node, and closed with 1013 at another, which cannot know."""
+    async with Nodes(2, actors={"room": Small}) as nodes:
+        await owned_by(nodes, 1)
+        peers = [Peer(nodes[at % 2].node, room_of(nodes, at % 2), f"c{at}") for at in range(3)]
+        await sleep(1)
+        with pytest.raises(Overloaded):
+            Peer(nodes[1].node, room_of(nodes, 1), "near")
+        far = Peer(nodes[0].node, room_of(nodes, 0), "far")
+        await sleep(1)
+        assert far.closing is not None
+        assert far.closing[0] == 1013
+        assert [peer.closing for peer in peers] == [None] * 3
+        peers[0].leave()
+        await sleep(1)
+        assert await room_of(nodes, 0).say("x") == 2
+        assert ("connect", "far") not in Room.ran
+
+
+async def test_what_an_edge_out_of_reach_is_sent_is_bounded() -> None:
+    """Past the limit its clients are closed with 1013, once they can be reached; those of other nodes hear everything."""
+    async with Nodes(2, actors={"room": Room}) as nodes:
+        await owned_by(nodes, 1)
+        near, far = Peer(nodes[1].node, room_of(nodes, 1), "near"), Peer(nodes[0].node, room_of(nodes, 0), "far")
+        await sleep(1)
+        nodes.network.partition(["n0:1"], ["n1:1"])
+        size_bytes = 8 * 1024 * 1024
+        for number in range(UNHEARD_BYTES_MAX // size_bytes + 2):
+            await room_of(nodes, 1).say(str(number) * size_bytes)
+        assert len(near.received) > UNHEARD_BYTES_MAX // size_bytes
+        nodes.network.heal()
+        await sleep(5)
+        assert far.closing == (1013, "too much waits to be read")
+        assert near.closing is None
+        assert [ran for ran in Room.ran if ran[0] == "close"] == [("close", "far 1013")]
+        assert await room_of(nodes, 0).say("x") == 1
+
+
+def test_a_client_that_does_not_read_costs_nobody_else() -> None:
+    """At another node than its actor's owner it is closed with 1013 as at the same one; the others of that node go on."""
+
+    async def scenario(seed: int) -> None:
+        async with Cluster.of(actors={"room": Room}, nodes=2, seed=seed) as cluster:
+            room = cluster.env_at(1).ROOM.get("r")
+            edge = 1 - (await owner_of(cluster, room))
+            slow, other = await cluster.connect(edge, "/parties/room/r"), await cluster.connect(edge, "/parties/room/r")
+            await sleep(1)
+            slow.pause_reading()
+            for number in range(12):
+                await room.say(str(number % 10) * 1024 * 1024)
+                while len(await other.receive()) < 1024 * 1024:
+                    pass
+            slow.resume_reading()
+            await slow.wait_closed()
+            assert slow.close_code == 1013
+            assert other.is_open
+            assert await room.say("x") == 1
+
+    check(scenario, 3)
+
+
+async def owner_of(cluster: Cluster, room: Any) -> int:
+    await room.say("hello")
+    owner = cluster.owner(room)
+    assert owner is not None
+    return owner
+
+
+def test_an_edge_that_was_taken_for_dead_sends_its_clients_away() -> None:
+    """Its lease was over, and `on_close` has run for them: they connect again, as new ones."""
+
+    async def scenario(seed: int) -> None:
+        Room.ran = []
+        async with Cluster.of(actors={"room": Room}, nodes=2, seed=seed) as cluster:
+            room = cluster.env_at(0).ROOM.get("r")
+            owner = await owner_of(cluster, room)
+            edge = 1 - owner
+            client = await cluster.connect(edge, "/parties/room/r", id="far")
+            await sleep(1)
+            cluster.partition(edge, owner)
+            cluster.partition(edge, DATABASE)
+            await sleep(12)
+            assert [ran for ran in Room.ran if ran[0] == "close"] == [("close", "far 1006")]
+            cluster.heal()
+            await client.wait_closed()
+            assert client.close_code == 1012
+            assert len(Room.ran) == 2, Room.ran
+
+    check(scenario, 10)
+
+
+class Wireless:
+    """What a conversation writes to: it remembers everything."""
+
+    is_full = False
+
+    def __init__(self) -> None:
+        self.payloads: list[bytes] = []
+
+    def put(self, kind: int, number: int, value: int | bytes) -> None:
+        if isinstance(value, bytes):
+            self.payloads.append(value)
+
+    def put_end(self, number: int) -> None:
+        return
+
+    def forget(self, number: int) -> None:
+        return
+
+
+async def test_a_broadcast_crosses_the_channel_once() -> None:
+    """For each edge, whatever the number of its sockets, and with what the owner says before and after it in order."""
+    wireless = Wireless()
+    edge = FarEdge(None)  # type: ignore[arg-type] # which is told nothing here
+    edge.attach(Conversation(wireless, 1))
+    edge.welcome(7)
+    frame, kept = Frame("to all"), Kept(b"state")
+    edge.kept(1, kept)
+    for number in range(200):
+        edge.sent(number, frame)
+    edge.sent(5, Frame("to one"))
+    edge.handled(1, 1)
+    edge.handled(1, 2)
+    await sleep(0.1)
+    assert [decode_from_owner(payload) for payload in wireless.payloads] == [
+        Welcome(7, 0),
+        Keeps(1, b"state", None),
+        Sent(list(range(200)), "to all"),
+        Sent([5], "to one"),
+        Handled([(1, 2)]),
+    ]

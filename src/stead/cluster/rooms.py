@@ -309,7 +309,8 @@ class Halls:
         guests.peer = peer
         edge = guests.edge = FarEdge(guests)
         ear = edge.attach(conversation)
-        if self._lost.pop((opening.edge, opening.session), None) is not None:
+        if (opening.edge, opening.session) in self._lost:
+            del self._lost[opening.edge, opening.session]
             hall.leave(guests)
             edge.ended()
         else:
