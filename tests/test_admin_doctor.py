@@ -21,6 +21,7 @@ from stead.clock import SystemClock
 from stead.storage.membership import Member, NodeInfo
 from stead.storage.postgres.condition import Condition, Pooler, Standby
 from stead.storage.postgres.schema import FILLING, STEPS
+from stead.storage.sqlite import divide, share_directory
 from tests.test_cli import stead
 from tests.test_storage_transfer import made
 
@@ -96,6 +97,7 @@ def settings(**changed: str) -> dict[str, Any]:
         ({"standbys": [Standby("b", "streaming", "sync", 0, 60.0)]}, "replication", Level.WARNING, "it lags"),
         ({"pooler": Pooler(False, None)}, "pooler", Level.FAILED, "pool_mode = transaction"),
         ({"pooler": Pooler(True, False)}, "pooler", Level.WARNING, "max_prepared_statements"),
+        ({"pooler": Pooler(True, None)}, "pooler", Level.WARNING, "default_pool_size"),
         ({"connections_max": 8}, "connections", Level.WARNING, "2 nodes and one that starts anew want 12"),
         ({"connections_used": 95}, "connections", Level.WARNING, "another node would find none"),
         ({"ahead_s": 1.5}, "clock", Level.WARNING, "1.5 s ahead of"),
@@ -197,6 +199,18 @@ def test_a_database_is_read_whole(tmp_path: Path) -> None:
     assert "missing or empty" in worst(sqlite_findings(tmp_path))["engine"][1]
     file.write_text("not a database at all" * 100)
     assert worst(sqlite_findings(tmp_path))["engine"][0] is Level.FAILED
+
+
+def test_each_share_of_a_divided_directory_is_read(tmp_path: Path) -> None:
+    """A damaged one is found among whole ones, and named; a layout that says nothing has failed."""
+    asyncio.run(made(tmp_path))
+    divide(tmp_path, 3, lambda done, total: None)
+    findings = sqlite_findings(tmp_path)
+    assert worst(findings) == {} and findings[0].found == "3 databases, one for each worker" and len(findings) == 4
+    (share_directory(tmp_path, 1, 3) / "stead.sqlite").write_bytes(b"x" * 5000)
+    assert str(share_directory(tmp_path, 1, 3)) in worst(sqlite_findings(tmp_path))["engine"][1]
+    (tmp_path / "layout").write_text("?")
+    assert "layout should be the number" in worst(sqlite_findings(tmp_path))["engine"][1]
 
 
 def test_the_command_prints_a_table_or_json(tmp_path: Path) -> None:

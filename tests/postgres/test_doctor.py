@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -20,10 +15,9 @@ from stead.ids import Chance
 from stead.storage.membership import NodeInfo
 from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres.condition import Condition, examine
-from tests.postgres.server import LIMIT_S, NOBODY, POLL_S, Database, free_port, new_place, running
+from tests.postgres.pooler import pooler
+from tests.postgres.server import LIMIT_S, POLL_S, Database, new_place, running
 from tests.test_cli import stead
-
-PGBOUNCER = os.environ.get("STEAD_TEST_PGBOUNCER") or shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 
 
 class Ahead(SystemClock):
@@ -132,47 +126,26 @@ def test_standbys_are_told_apart() -> None:
             standby.stop()
 
 
-@pytest.mark.skipif(PGBOUNCER is None, reason="needs pgbouncer, from the system's packages or named by STEAD_TEST_PGBOUNCER")
 @pytest.mark.parametrize("mode", ["session", "transaction", "statement"])
 def test_a_pooler_is_found(postgres: str, mode: str) -> None:
     """In every mode, and whether what Stead needs works through it."""
-    with _pooled(postgres, mode) as dsn:
-        condition = condition_of(dsn)
-        found = findings_of(dsn)["pooler"]
-    assert condition.pooler is not None and condition.pooler.has_transactions is (mode != "statement")
+    with pooler(postgres, mode) as dsn:
+        found, condition = findings_of(dsn)["pooler"], condition_of(dsn).pooler
+    assert condition is not None and condition.has_transactions is (mode != "statement")
     if mode == "session":
-        assert condition.pooler.knows_prepared and found.level is Level.OK
+        assert condition.knows_prepared and found.level is Level.OK
     elif mode == "transaction":
-        assert found.level is (Level.OK if condition.pooler.knows_prepared else Level.WARNING)
+        assert condition.knows_prepared is not None
+        assert found.level is (Level.OK if condition.knows_prepared else Level.WARNING)
     else:
         assert found.level is Level.FAILED and "pool_mode" in found.remedy
 
 
-@contextmanager
-def _pooled(dsn: str, mode: str) -> Iterator[str]:
-    """The address of a pooler before a server."""
-    assert PGBOUNCER is not None
-    with new_place() as place:
-        port, server = free_port(), dsn.rpartition("@")[2].partition("/")[0].rpartition(":")
-        settings = {
-            "listen_addr": "127.0.0.1",
-            "listen_port": port,
-            "auth_type": "any",
-            "pool_mode": mode,
-            "unix_socket_dir": "",
-            "ignore_startup_parameters": "extra_float_digits",
-        }
-        lines = ["[databases]", f"* = host={server[0]} port={server[2]} user=postgres", "[pgbouncer]"]
-        (place / "pgbouncer.ini").write_text("\n".join([*lines, *(f"{name} = {value}" for name, value in settings.items())]))
-        unprivileged = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.getuid() == 0 else {}
-        process = subprocess.Popen([PGBOUNCER, str(place / "pgbouncer.ini")], stderr=subprocess.DEVNULL, **unprivileged)  # type: ignore[call-overload]
-        pooled = f"postgresql://postgres@127.0.0.1:{port}/postgres"
-        try:
-            _wait(lambda: findings_of(pooled)["engine"].level is not Level.FAILED)
-            yield pooled
-        finally:
-            process.terminate()
-            process.wait(LIMIT_S)
+def test_a_pooler_with_one_connection_is_too_small(postgres: str) -> None:
+    """Nothing else can be said of it, and nothing hangs."""
+    with pooler(postgres, size=1) as dsn:
+        found = findings_of(dsn)["pooler"]
+    assert found.level is Level.WARNING and "default_pool_size" in found.remedy
 
 
 def _wait_until_followed(dsn: str) -> None:

@@ -154,6 +154,9 @@ def _pooler(condition: Condition) -> list[Finding]:
     if pooler.knows_prepared is False:
         remedy = "PgBouncer 1.21 or later with max_prepared_statements = 200: until then every statement is planned each time"
         return [warning(subject, "there is one that forgets prepared statements", remedy)]
+    if pooler.knows_prepared is None:
+        found = "there is one, with a single connection to the server: whether it knows prepared statements could not be tried"
+        return [warning(subject, found, f"let it have at least {CONNECTIONS} for each node (default_pool_size)")]
     return [ok(subject, "there is one, and it knows transactions and prepared statements")]
 
 

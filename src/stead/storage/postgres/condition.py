@@ -181,37 +181,52 @@ class _Examination:
         """Looked for last: a pooler may hang up on who tries what it does not have."""
         if self._connection.get_server_pid() == await self._value(_PROCESS):
             return None
+        if not await _has_transactions(self._dsn):
+            return Pooler(has_transactions=False, knows_prepared=None)
         async with AsyncExitStack() as others:
-            knows_prepared = await self._is_prepared_found(others)
-        return Pooler(await _has_transactions(self._connection), knows_prepared)
+            return Pooler(has_transactions=True, knows_prepared=await self._is_prepared_found(others))
 
     async def _is_prepared_found(self, others: AsyncExitStack) -> bool | None:
-        """Whether a statement is found while other clients have the connection to the server on which it was prepared.
+        """Whether a statement is found while another client has the connection to the server on which it was prepared.
 
-        None: that could not be brought about, for want of transactions or of a further connection to the server.
+        None: that could not be brought about, for want of a further connection to the server.
         """
         try:
             async with self._connection.transaction():
                 process = await self._connection.fetchval(_PROCESS)
                 statement = await self._connection.prepare("SELECT 1", name=f"stead_doctor_{self._chance.hex(8)}")
-            for _ in range(OTHERS_MAX):
-                other = await _connected(self._dsn)
-                others.callback(other.terminate)
-                await other.execute("BEGIN", timeout=SECOND_S_MAX)
-                if await other.fetchval(_PROCESS) == process:
-                    break
+            await self._occupy(process, others)
             await statement.fetch(timeout=SECOND_S_MAX)
         except DRIVER_ERRORS as exc:
             return False if is_forgotten(exc) else None
         return True
 
+    async def _occupy(self, process: int, others: AsyncExitStack) -> None:
+        """Have another client hold the connection to that process, and no other one; if the pooler gives it to anybody."""
+        holding: list[Any] = []
+        for _ in range(OTHERS_MAX):
+            other = await _connected(self._dsn)
+            others.callback(other.terminate)
+            try:
+                await other.execute("BEGIN", timeout=SECOND_S_MAX)
+            except TimeoutError:
+                break  # there is no further one
+            if await other.fetchval(_PROCESS) == process:
+                break
+            holding.append(other)
+        for other in holding:
+            await other.execute("ROLLBACK")
 
-async def _has_transactions(connection: Any) -> bool:
+
+async def _has_transactions(dsn: str) -> bool:
+    connection = await _connected(dsn)
     try:
         async with connection.transaction():
             await connection.fetch("SELECT 1")
     except DRIVER_ERRORS:
         return False
+    finally:
+        connection.terminate()
     return True
 
 
