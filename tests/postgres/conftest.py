@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import asyncpg
 import pytest
 
 from stead.clock import SystemClock
@@ -46,7 +45,7 @@ def open_postgres(postgres: str) -> OpenPostgres:
         engine = await PostgresEngine.open(postgres, SystemClock(), schema=schema, **options)
         if place not in seen:
             seen.add(place)
-            await _empty(postgres, schema)
+            await engine._database.connections.lend(_empty)
         return engine
 
     return open_engine
@@ -56,9 +55,5 @@ def schema_of_this_process() -> str:
     return f"test_{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}"
 
 
-async def _empty(dsn: str, schema: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute("".join(f"DELETE FROM {schema}.{table};" for table in TABLES))
-    finally:
-        await connection.close()
+async def _empty(connection: Any) -> None:
+    await connection.execute("".join(f"DELETE FROM {schema_of_this_process()}.{table};" for table in TABLES))

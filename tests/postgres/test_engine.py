@@ -200,13 +200,16 @@ def refusal(dsn: str, **options: Any) -> str:
 
 
 def test_errors_say_what_to_do(postgres: str) -> None:
-    """An address that is wrong in any way is told with advice, and a password is in no message."""
+    """An address that is wrong in any way is told with advice, as is a server without connections; no message has a password."""
+    make = "DO $$ BEGIN CREATE ROLE crowded LOGIN CONNECTION LIMIT 0; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+    asyncio.run(query(postgres, make))
     host = postgres.rpartition("@")[2].partition("/")[0]
     secret = "s3cr3t"
     cases = {
         f"postgresql://guarded:{secret}@{host}/postgres": "refuses the user or the password",
         f"postgresql://nobody:{secret}@{host}/postgres": "refuses the user or the password",
         f"postgresql://postgres:{secret}@{host}/missing": "no such database",
+        f"postgresql://crowded:{secret}@{host}/postgres": "no connection left",
         f"postgresql://postgres:{secret}@127.0.0.1:1/postgres": "does not answer",
         f"postgresql://postgres:{secret}/x@{host}/postgres": "cannot be read",
         f"mysql://postgres:{secret}@{host}/postgres": "no address of a database",

@@ -116,7 +116,10 @@ class Connections:
             except BaseException:
                 connection.raw.terminate()
                 raise
-            self._idle.append(connection)
+            if self._is_closed:
+                connection.raw.terminate()
+            else:
+                self._idle.append(connection)
             return result
 
     async def close(self) -> None:
