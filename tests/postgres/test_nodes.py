@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from stead.cli import app
 from stead.clock import SystemClock
+from tests.postgres.conftest import schema_of_this_process
 from tests.process.conftest import LIMIT_S, Server, serving
 from tests.test_cli import stead
 
@@ -27,16 +28,19 @@ KEYS = [f"key-{number}" for number in range(20)]
 
 @pytest.fixture
 def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own."""
-    asyncio.run(_execute(postgres, "CREATE DATABASE nodes"))
-    yield postgres.rpartition("/")[0] + "/nodes"
-    asyncio.run(_execute(postgres, "DROP DATABASE nodes WITH (FORCE)"))
+    """A database of its own: other processes of this run share the server."""
+    name = f"nodes_of_{schema_of_this_process()}"
+    asyncio.run(_execute(postgres, f"CREATE DATABASE {name}"))
+    yield f"{postgres.rpartition('/')[0]}/{name}"
+    asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 async def _execute(dsn: str, text: str) -> None:
     connection = await asyncpg.connect(dsn)
-    await connection.execute(text)
-    await connection.close()
+    try:
+        await connection.execute(text)
+    finally:
+        await connection.close()
 
 
 @contextmanager
