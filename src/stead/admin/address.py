@@ -11,6 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from stead.storage.sqlite import is_alive
+
 FILE_NAME = "server.json"
 TOKEN_BYTES = 32
 
@@ -41,14 +43,4 @@ def find_server(data: Path) -> ServerAddress | None:
         address = msgspec.json.decode((data / FILE_NAME).read_bytes(), type=ServerAddress)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
-    return address if _is_alive(address.pid) else None
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return address if is_alive(address.pid) else None

@@ -34,3 +34,14 @@ class DirectoryLock:
     def release(self) -> None:
         """Let the next process in."""
         os.close(self._file)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number now."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -26,6 +26,7 @@ from stead.storage.contract import ActorRow, AlarmRow, Claim, Commit, Engine, Ow
 from stead.storage.membership import Member, NodeInfo
 from stead.storage.sqlite.engine import SqliteEngine
 from stead.storage.sqlite.layout import share_directory, share_of, shares_of
+from stead.storage.sqlite.lock import is_alive
 
 MEMBER = "member"  # the file in a share that says who its worker is
 
@@ -182,7 +183,7 @@ class WorkerEngine(Shares):
             worker = msgspec.json.decode(self._member_path(share).read_bytes(), type=_Worker)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
-        return Member(worker.incarnation, worker.info, False, self._lease_s) if _is_alive(worker.pid) else None
+        return Member(worker.incarnation, worker.info, False, self._lease_s) if is_alive(worker.pid) else None
 
     def _member_path(self, share: int) -> Path:
         return share_directory(self._data, share, len(self._engines)) / MEMBER
@@ -201,13 +202,3 @@ def open_data(data: Path, clock: Clock, *, read_only: bool = False) -> Engine:
     if shares_of(data) > 1:
         return Shares.open(data, clock, read_only=read_only)
     return SqliteEngine.open(data, clock, read_only=read_only)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
