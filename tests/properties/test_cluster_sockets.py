@@ -6,7 +6,8 @@ Clients connect to nodes 0 and 1 and stay for the whole scenario. Node 2 has non
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import itertools
+from collections.abc import Coroutine, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -20,6 +21,8 @@ from tests.properties.harness import together
 ROOM = named_id("room", "r")
 EDGES, CLIENTS, MESSAGES, FAULTS = 2, 2, 40, 6
 SEEDS = 120
+EDGE_S = 45.0  # after which an edge has noticed that a client is gone
+VISITS = 8
 HEALED_S = 20.0  # by when everything has found its place again
 CALM_S = 2.5  # after which one fault has nothing to do with the next: no promise covers an owner that changes out of reach
 
@@ -191,6 +194,78 @@ def judge(heard: list[str], states: list[Any], received: dict[str, list[str]], p
         assert kills or places == list(range(1, len(heard) + 1)), f"{id} was told of {places} of {len(heard)}"
         for place, line in ((int(line.split()[0]), line) for line in lines if line[0].isdigit()):
             assert heard[place - 1] == " ".join(line.split()[1:]), f"{id} was told what is not so: {line}"
+
+
+# -- clients that come and go ------------------------------------------------------------------------------------------------------
+
+
+class Guestbook(Actor):
+    """Writes down what each connection did; they are told apart by a number in their address."""
+
+    lines: list[str] = durable(factory=list)
+
+    async def on_connect(self, socket: Socket, request: Request) -> None:
+        socket.set_state(request.query_params["n"])
+        self.lines.append(f"{socket.state} in")
+
+    async def on_message(self, socket: Socket, message: str | bytes) -> None:
+        await sleep(0.01)
+        self.lines.append(f"{socket.state} {message!s}")
+
+    async def on_close(self, socket: Socket, code: int, reason: str) -> None:
+        self.lines.append(f"{socket.state} out")
+
+    async def read(self) -> tuple[list[str], int]:
+        return self.lines, len(self.sockets())
+
+
+async def visitor(cluster: Cluster, chance: Chance, numbers: Iterator[int], said: dict[int, int]) -> None:
+    """Come, talk and leave, in one way or the other, or be taken over by a later visit; `said` has what was said for sure."""
+    for _ in range(VISITS):
+        number, count = next(numbers), chance.below(5)
+        address = f"/parties/room/r?n={number}"
+        id = f"visitor {chance.below(3)}" if chance.below(2) else None
+        socket = await cluster.connect(chance.below(EDGES), address, id=id)
+        try:
+            for at in range(count):
+                await socket.send(str(at))
+                await sleep(0.1 * chance.fraction())
+            if chance.below(3) == 0:
+                socket.drop()
+            elif socket.is_open:
+                await socket.close()
+                if id is None:  # else a later visit may have taken over before all had come
+                    assert socket.close_code == 1000, f"{number} was closed with {socket.close_code} {socket.close_reason}"
+                    said[number] = count
+        except Disconnected:
+            assert socket.close_code == 1008, f"a visitor was closed with {socket.close_code} {socket.close_reason}"
+        await sleep(1.5 * chance.fraction())
+
+
+async def visits(seed: int) -> None:
+    """Visitors while owners change in order and channels break: each is greeted, heard in order, and seen off, once."""
+    chance, numbers, said = Chance(seed), itertools.count(), dict[int, int]()
+    async with Cluster.of(actors={"room": Guestbook}, nodes=3, seed=seed, world=World(commit_s=0.02)) as cluster:
+        visitors = [visitor(cluster, Chance(seed + at), numbers, said) for at in range(3)]
+        await together(disturb(cluster, chance, kills=False), *visitors)
+        cluster.heal()
+        await sleep(HEALED_S + EDGE_S)
+        lines, here = await cluster.env.ROOM.get("r").read()
+    assert here == 0, f"{here} are said to be here when all have left"
+    for number in range(next(numbers)):
+        own = [line.split()[1] for line in lines if line.split()[0] == str(number)]
+        heard = own[1:-1]
+        assert own[:1] == ["in"] and own[-1:] == ["out"], f"{number} was seen like this: {own}"
+        assert heard == [str(at) for at in range(len(heard))], f"{number} was heard like this: {heard}"
+        assert number not in said or len(heard) == said[number], f"{number} said {said[number]}, and {heard} was heard"
+
+
+def test_who_comes_and_goes_is_seen_once() -> None:
+    """`on_connect` and `on_close` run once for each connection, whatever becomes of the owner between them."""
+    check(visits, SEEDS)
+
+
+# -- the tests ---------------------------------------------------------------------------------------------------------------------
 
 
 async def orderly(seed: int) -> None:

@@ -306,7 +306,9 @@ class EdgeRoom:
             left = {remainder.number: remainder for remainder in remainders}
             for socket in list(self.sockets.values()):
                 self._take_back(socket, left.get(socket.number))
-        if not owner:
+        if owner:
+            self._avoid.clear()  # who would not take the actor then has it now, perhaps
+        else:
             self._avoid.add(self._at)
         self._hint = owner
         self._pauses += 1
