@@ -100,8 +100,13 @@ class Route:
         self.is_seeking = False
 
     @property
+    def size(self) -> int:
+        """How many events wait, or are under way."""
+        return len(self.waiting) + (0 if self.line is None else len(self.line.items))
+
+    @property
     def is_idle(self) -> bool:
-        return not self.waiting and (self.line is None or not self.line.items)
+        return not self.size
 
     def close(self) -> None:
         """Let the peer forget it. Only when idle."""
@@ -161,9 +166,11 @@ class Line:
         self.lost()
 
     def lost(self) -> None:
+        is_closed = self.route.line is not self and not self.items  # both sides have ended it
         self._end()
         items, self.items = list(self.items.values()), {}
-        self._host.lost(self.route, items)
+        if not is_closed:
+            self._host.lost(self.route, items)
 
     def _end(self) -> None:
         if self.route.line is self:

@@ -56,7 +56,7 @@ from stead.runtime import Delivery, Reply, Rest, Rooms, Tasks, Turn, WholeRespon
 from stead.storage.membership import Member, SharedEngine
 
 ROUTES_MAX = 10_000  # remembered ways to actors: each is a conversation of some hundred bytes on either side
-ROUTE_EVENTS_MAX = 1_000  # that wait for one actor's node
+ROUTE_EVENTS_MAX = 2_000  # on their way to one actor or waiting for its node: a mailbox, and what waits for commits
 EVENTS_MAX = 50_000  # under way or waiting, of the whole node
 EVENTS_BYTES_MAX = 256 * 1024 * 1024  # and what is in them: eight of the largest
 RETRY_S = 0.5  # before a node that cannot be reached is doubted
@@ -64,6 +64,7 @@ PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
 REDIRECTS_MAX = 32  # of one event
 REDIRECTS_AT_ONCE = 2  # further ones wait a little, doubling
 LATELY_S = 2.0  # in which refusals count together
+FRESH_S = 0.5  # that an actor is left to who was said to have it, before this node claims it for others
 _PROCESSES = 1 << 62
 _PAUSE_S, _PAUSE_S_MAX = 0.01, 0.5
 _QUIET_POLL_S = 0.01  # while the node stops
@@ -126,7 +127,7 @@ class Router:
             item.set_exception(Unavailable(_STOPPING))
             return
         route = self._route(target)
-        if len(route.waiting) >= ROUTE_EVENTS_MAX or self._events >= EVENTS_MAX or self._bytes >= EVENTS_BYTES_MAX:
+        if route.size >= ROUTE_EVENTS_MAX or self._events >= EVENTS_MAX or self._bytes >= EVENTS_BYTES_MAX:
             item.set_exception(Overloaded(f"too many events wait for the node of {target}; try again later"))
             return
         self._begun(item)
@@ -335,8 +336,8 @@ class Router:
             self._here.take_in(route.target, item.event, item, None)
 
     def _settle_here(self, route: Route | None) -> None:
-        """The actor is taken in here. Only when nothing is on its way to another node."""
-        if route is not None:
+        """The actor is taken in here, unless something is on its way to another node: it is here then already."""
+        if route is not None and route.is_idle:
             route.close()
             route.owner = self.me
 
@@ -474,28 +475,30 @@ class Router:
     def serve(self, served: Served, number: int, event: Event, reply: Answering) -> None:
         """An event that a peer sent: its actor is taken in here, unless it is known to be elsewhere."""
         target = served.target
-        if self._may_take_in(target):
+        route = self._routes.get(target.text)
+        if self._may_take_in(target) and not self._has_just_heard(route):
+            self._settle_here(route)
             self._here.take_in(target, event, reply, None)
         else:
-            route = self._routes.get(target.text)
-            owner = 0 if route is None or route.is_idle else route.owner
-            served.refuse([number], 0 if owner in {self.me, served.peer} else owner)
+            served.refuse([number], 0 if route is None or route.owner == self.me else route.owner)
 
     async def warm(self, actor: ActorId) -> None:
         """Bring an actor into memory here, as its owner leaves it to this node."""
         if not self._may_take_in(actor):
             raise Unavailable(f"this node does not take {actor} now")
+        self._settle_here(self._routes.get(actor.text))
         await self._here.warm(actor)
 
     def _may_take_in(self, target: ActorId) -> bool:
-        """Whether somebody else's event for an actor may run here. If so, own ones will go nowhere else."""
-        if self._here.has(target):
-            return True
+        """Whether somebody else's event for an actor may run here: none of this node's is on its way to another."""
         route = self._routes.get(target.text)
-        if not self.is_accepting or (route is not None and not route.is_idle):
+        return self._here.has(target) or (self.is_accepting and (route is None or route.is_idle))
+
+    def _has_just_heard(self, route: Route | None) -> bool:
+        """Whether an actor that is not here was said to be another's a moment ago: that one may be about to claim it."""
+        if route is None or route.owner in {0, self.me} or self._here.has(route.target):
             return False
-        self._settle_here(route)
-        return True
+        return self._here.clock.elapsed_s() - route.refused_s < FRESH_S and self._may_own(route.owner)
 
 
 class _Deaf:
