@@ -393,6 +393,10 @@ class FarEdge:
             case Elsewhere():
                 owner.elsewhere()
 
+    def hears(self, ear: _Ear) -> bool:
+        """Whether this is the newest conversation: what comes on another is old."""
+        return self._ear is ear
+
     def quit(self, ear: _Ear, *, is_over: bool) -> None:
         """Nothing more comes by this ear: the edge has no connections any more, or its channel is gone."""
         if self._ear is ear:
@@ -412,7 +416,7 @@ class _Ear:
 
     def received(self, payload: bytes) -> None:
         self.conversation.consumed(len(payload))
-        if self._edge._ear is not self:
+        if not self._edge.hears(self):
             return
         try:
             word = decode_from_edge(payload)

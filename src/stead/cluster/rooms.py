@@ -29,7 +29,7 @@ from stead.cluster.words import Remainder
 from stead.errors import SteadError
 from stead.events import Frame
 from stead.ids import ActorId, Chance, parse_id
-from stead.runtime import Inbound, Kept, Rest, Rooms, Stay, Tasks
+from stead.runtime import REASON_BYTES_MAX, Inbound, Kept, Rest, Rooms, Stay, Tasks
 
 GATHER_S = 1.0  # that the first turn of a new owner waits for connections
 CONNECT_S = 0.25  # of that, for channels that are not up: a node that has just started has none, one that died keeps none
@@ -67,44 +67,44 @@ class Places(Protocol):
 class Guest:
     """A connection at its actor: the room's way to the client, and the seat that outlives the room."""
 
-    __slots__ = ("_guests", "begun", "inbound", "message", "number")
+    __slots__ = ("done", "guests", "inbound", "message", "number")
 
     inbound: Inbound
 
     def __init__(self, guests: Guests, number: int, message: int) -> None:
-        self._guests = guests
+        self.guests = guests
         self.number = number
         self.message = message  # the last that came
-        self.begun = message  # and the last that is done
+        self.done = message  # the last that has had its turn
 
     # -- the wire ------------------------------------------------------------------------------------------------------------------
 
     def send(self, frame: Frame) -> None:
-        self._guests.edge.sent(self.number, frame)
+        self.guests.edge.sent(self.number, frame)
 
     def close(self, code: int, reason: str) -> None:
-        self._guests.edge.close(self.number, code, reason)
+        self.guests.edge.close(self.number, code, reason)
 
     def pause(self) -> None:
-        self._guests.edge.hold(self.number, True)
+        self.guests.edge.hold(self.number, True)
 
     def resume(self) -> None:
-        self._guests.edge.hold(self.number, False)
+        self.guests.edge.hold(self.number, False)
 
     # -- the seat ------------------------------------------------------------------------------------------------------------------
 
     def opened(self, tags: Sequence[str]) -> None:
-        self._guests.edge.opened(self.number, tags)
+        self.guests.edge.opened(self.number, tags)
 
     def kept(self, kept: Kept) -> None:
-        self._guests.edge.kept(self.number, kept)
+        self.guests.edge.kept(self.number, kept)
 
     def handled(self) -> None:
-        self.begun += 1
-        self._guests.edge.handled(self.number, self.begun)
+        self.done += 1
+        self.guests.edge.handled(self.number, self.done)
 
     def gone(self) -> None:
-        self._guests.gone(self)
+        self.guests.gone(self)
 
 
 class Guests:
@@ -130,7 +130,7 @@ class Guests:
                 self.hall.check_admits(id)
             except (HTTPException, SteadError) as exc:
                 self._number = number
-                self.edge.close(number, TRY_LATER, str(exc)[:100])
+                self.edge.close(number, TRY_LATER, str(exc).encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
                 self.edge.gone(number)
                 return
             guest = self._seat(number, 0)
@@ -234,7 +234,7 @@ class Hall:
         remainders: dict[Guests, list[Remainder]] = {}
         for rest in rests:
             assert isinstance(rest.seat, Guest)
-            guests = rest.seat._guests
+            guests = rest.seat.guests
             remainders.setdefault(guests, []).append(guests.remainder(rest))
         edges, self.edges = self.edges, {}
         for guests in edges.values():

@@ -9,11 +9,12 @@ from stead.runtime.inbound import Inbound, Rest
 from stead.runtime.responses import WholeResponse, is_whole
 from stead.runtime.room import Rooms, Stay
 from stead.runtime.runtime import Limits, Runtime
-from stead.runtime.sockets import Wire
+from stead.runtime.sockets import REASON_BYTES_MAX, Wire
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import Delivery, Reply, Turn
 
 __all__ = [
+    "REASON_BYTES_MAX",
     "Delivery",
     "Dispatcher",
     "Elsewhere",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from stead.cluster.far import FarEdge
@@ -62,7 +63,7 @@ def greeted_again(right: Any) -> Any:
         self.join(number, stay.id, {**plain, "path": path, "raw_path": path.encode(), "query_string": query.encode()})
         guest = self.guests.get(number)
         if guest is not None:
-            guest.message = guest.begun = message
+            guest.message = guest.done = message
 
     return back
 
@@ -120,3 +121,15 @@ def nobody_is_asked_for_connections(right: Any) -> Any:
         return
 
     return call_in
+
+
+@_plant("P7", EdgeRoom, "moved")
+def who_refused_is_avoided(right: Any) -> Any:
+    """A node that would not take an actor is not asked for it again, although another one says that it has it."""
+
+    def moved(self: EdgeRoom, owner: int, remainders: Sequence[Remainder]) -> None:
+        avoided = set(self._avoid)
+        right(self, owner, remainders)
+        self._avoid |= avoided
+
+    return moved
