@@ -176,7 +176,7 @@ def test_what_a_sender_sends_runs_in_order_and_as_often_as_it_is_told(scenario: 
     check(scenario, SEEDS)
 
 
-FOUND_BY_MOVES = {"held_events_in_reverse", "only_one_event_is_refused"}
+FOUND_BY_MOVES = {"held_events_in_reverse", "only_one_event_is_refused", "taken_in_while_events_are_elsewhere"}
 
 
 @pytest.mark.parametrize("name", [name for name, plant in CLUSTER_SABOTAGES.items() if plant.promise == "P2"])
