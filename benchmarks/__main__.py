@@ -25,6 +25,7 @@ from benchmarks.load import LoadFailed, missing_load
 from benchmarks.page import fill
 from benchmarks.plot import render_bars, save_png
 from benchmarks.report import Report
+from benchmarks.scaling import save_picture
 from benchmarks.session import Plan, Session
 from benchmarks.table import render
 from benchmarks.workloads import WORKLOADS, Workload
@@ -55,6 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--png", type=Path, default=RESULTS / "latest.png", help="where to put the plot")
     parser.add_argument("--data", type=Path, default=RESULTS / "data", help="where servers keep data: on the disk to be measured")
     parser.add_argument("--from", dest="source", metavar="JSON", type=Path, help="show an earlier report instead of running")
+    parser.add_argument("--model", metavar="PICTURE", type=Path, help="draw what WPn says of many nodes (.svg or .png)")
     parser.add_argument("--page", type=Path, help="write the figures into this Markdown page")
     return parser.parse_args()
 
@@ -90,9 +92,15 @@ def plan_of(options: argparse.Namespace) -> Plan:
 
 def begin_report(plan: Plan, asked: Sequence[Contender], can_trace: bool) -> Report:
     """A report that says where and with what it was made, and what it has to do without."""
+    machine = {
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": str(os.cpu_count()),
+        "python": platform.python_version(),
+        "load before": f"{os.getloadavg()[0]:.1f}",
+    }
     report = Report(
         datetime.fromtimestamp(SystemClock().now_ms() / 1000, UTC).isoformat(timespec="seconds"),
-        {"system": f"{platform.system()} {platform.release()}", "cores": str(os.cpu_count()), "python": platform.python_version()},
+        machine,
         {"seconds": plan.seconds, "repeats": plan.repeats, "first requests": plan.firsts},
         {contender.name: contender.version() for contender in plan.contenders},
     )
@@ -118,6 +126,7 @@ def benchmark(options: argparse.Namespace, console: Console) -> Report:
         TemporaryDirectory(prefix="bench-", dir=options.data) as data,
         Progress(*columns, console=console, refresh_per_second=1) as progress,  # seldom: it runs beside the load
     ):
+        Path(data).chmod(0o755)  # PostgreSQL does not run as root, and its own user has to get there
         task = progress.add_task("the machine's limits", total=1 + plan.steps())
         try:
             report.limits = measure_limits(Path(data), plan.seconds)
@@ -160,6 +169,8 @@ def main() -> int:
         console.print(f"plot: {options.png}")
     else:
         console.print("no PNG: make bench, or pip install -e '.[bench]' -c constraints.txt brings matplotlib", style="yellow")
+    if options.model is not None and not save_picture(report, options.model):
+        console.print("no picture of the model: it needs WPn, and matplotlib", style="yellow")
     if options.page is not None:
         fill(options.page, report)
     return 0

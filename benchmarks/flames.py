@@ -104,7 +104,7 @@ def _colour(name: str) -> str:
 
 def record(workload: Steady, data: Path) -> Frame:
     """What Stead did during SECONDS of the load."""
-    stead = next(contender for contender in CONTENDERS if contender.name == "stead" and HELLO in contender.serves)
+    stead = next(contender for contender in CONTENDERS if contender.name == "stead" and workload.kind in contender.serves)
     output = data / "folded"
     with Server(stead, data) as server:
         if workload.kind != HELLO:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.figures import Cell, Summary, flushes_per_request, summaries
+from benchmarks.nodes import COUNTS, separate
 from benchmarks.queues import deliveries, sends
 from benchmarks.report import Report
 from benchmarks.rooms import DELIVERIES, DELIVERIES_MANY, RESIDENT_ACTOR
@@ -15,6 +16,7 @@ FLAT = 0.8  # the slowest point of a growth over its fastest
 FLUSHES_PER_REQUEST_MAX = 0.1
 START_S_MAX = 0.5
 MEMORY_MAX = 0.5  # of the peer's
+NODES_CPU_MAX = 2.0  # of one node's processor time for a request: what several nodes may cost
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ RATIOS = (
     Ratio("W3c1", "", "workerd", 1.0, of="p50"),
     Ratio("W4", "", "workerd", 5.0),
     Ratio("W3sql", "", "workerd", 5.0),
+    Ratio("WP", "", "fastapi-asyncpg", 3.0),
+    Ratio("WPhot", "", "fastapi-asyncpg", 3.0),
     Ratio("W5", "never seen", "workerd", 10.0),
     Ratio("W5", "evicted", "workerd", 10.0),
     Ratio("W6", DELIVERIES, "partyserver", 1.0),
@@ -70,6 +74,7 @@ def judge(report: Report) -> list[Verdict]:
         _judge_flushes(report),
         _judge_start(found),
         _judge_memory(report),
+        *(_judge_nodes(count, found) for count in COUNTS[1:]),
         *(_judge_growth(growth, found) for growth in GROWTHS),
     ]
     return sorted(verdicts, key=lambda verdict: verdict.workload)
@@ -112,6 +117,15 @@ def _judge_memory(report: Report) -> Verdict:
     if stead is None or peer is None:
         return Verdict("W6", RESIDENT_ACTOR, aim, "not measured", None)
     return Verdict("W6", RESIDENT_ACTOR, aim, f"{stead / 1024:.1f} KiB, {peer / 1024:.1f} KiB", stead <= MEMORY_MAX * peer)
+
+
+def _judge_nodes(count: int, found: Mapping[Cell, Summary | None]) -> Verdict:
+    aim = f"≤ {NODES_CPU_MAX:g} × one node's processor time for a request"
+    one, several = (found.get(("WPn", separate(number), STEAD)) for number in (1, count))
+    if one is None or several is None:
+        return Verdict("WPn", separate(count), aim, "not measured", None)
+    measured = several.cpu_us_per_request / one.cpu_us_per_request
+    return Verdict("WPn", separate(count), aim, f"{measured:.2f} ×", measured <= NODES_CPU_MAX)
 
 
 def _judge_growth(growth: str, found: Mapping[Cell, Summary | None]) -> Verdict:

@@ -1,5 +1,5 @@
 -- Sends METHOD to PREFIX0 .. PREFIX<IDS-1> in a fixed pseudo-random order, or to PREFIX itself where IDS is 0. Ends with a line of
--- figures.
+-- figures. START is where in that order to begin.
 -- Requests are formatted before the clock starts, so that the load generator measures the server and not itself.
 
 local requests = {}
@@ -8,6 +8,7 @@ local position = 0
 
 function init(arguments)
   local method, prefix, ids = arguments[1], arguments[2], tonumber(arguments[3])
+  position = tonumber(arguments[4])
   if ids == 0 then
     requests[1] = wrk.format(method, prefix)
   end

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.cores import CLIENT_CORE
@@ -27,6 +28,10 @@ class Load:
     prefix: str
     ids: int
     connections: int
+
+    def times(self, factor: int) -> Load:
+        """The same by so many times the connections."""
+        return replace(self, connections=self.connections * factor)
 
     def paths(self) -> list[str]:
         return [f"{self.prefix}{number}" for number in range(self.ids)] if self.ids else [self.prefix]
@@ -53,13 +58,27 @@ def missing_load() -> str:
 
 
 def run_load(port: int, load: Load, seconds: int) -> Sample:
-    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s"]
-    command += [f"--timeout={ANSWER_TIMEOUT_S}s", "-s", str(SCRIPT), f"http://127.0.0.1:{port}"]
-    command += ["--", load.method, load.prefix, str(load.ids)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LoadFailed(f"wrk failed: {(done.stderr or done.stdout).strip()}")
-    return parse_figures(done.stdout)
+    return run_loads([port], load, seconds)[0]
+
+
+def run_loads(ports: Sequence[int], load: Load, seconds: int) -> list[Sample]:
+    """The load's connections in equal parts on each port, at the same time."""
+    running = [
+        subprocess.Popen(_command(ports, part, load, seconds), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for part in range(len(ports))
+    ]
+    said = [process.communicate() for process in running]
+    for process, (output, errors) in zip(running, said, strict=True):
+        if process.returncode:
+            raise LoadFailed(f"wrk failed: {(errors or output).strip()}")
+    return [parse_figures(output) for output, _ in said]
+
+
+def _command(ports: Sequence[int], part: int, load: Load, seconds: int) -> list[str]:
+    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{load.connections // len(ports)}", f"-d{seconds}s"]
+    command += [f"--timeout={ANSWER_TIMEOUT_S}s", "-s", str(SCRIPT), f"http://127.0.0.1:{ports[part]}"]
+    start = load.ids * part // len(ports)  # else all parts would ask for the same actor at the same moment
+    return [*command, "--", load.method, load.prefix, str(load.ids), str(start)]
 
 
 def parse_figures(output: str) -> Sample:

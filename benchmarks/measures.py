@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,25 +27,46 @@ class Usage:
 
 def usage_of(pids: Iterable[int]) -> Usage:
     """The sum over the processes and their descendants."""
-    family = [member for pid in pids for member in descent(pid)]
+    family = [usage for pid in pids for member in descent(pid) if (usage := _usage(member)) is not None]
     return Usage(
-        sum(cpu_s((PROC / str(pid) / "stat").read_text()) for pid in family),
-        sum(field((PROC / str(pid) / "io").read_text(), "write_bytes") for pid in family),
-        sum(1024 * field((PROC / str(pid) / "status").read_text(), "VmHWM") for pid in family),
-        sum(1024 * field((PROC / str(pid) / "status").read_text(), "VmRSS") for pid in family),
+        sum(usage.cpu_s for usage in family),
+        sum(usage.written_bytes for usage in family),
+        sum(usage.memory_peak_bytes for usage in family),
+        sum(usage.memory_bytes for usage in family),
     )
 
 
 def descent(pid: int) -> list[int]:
     """The process and all below it."""
-    children = [int(child) for task in (PROC / str(pid) / "task").iterdir() for child in (task / "children").read_text().split()]
+    children: list[int] = []
+    with suppress(FileNotFoundError, ProcessLookupError):  # one that has just ended has none
+        for task in (PROC / str(pid) / "task").iterdir():
+            children += map(int, (task / "children").read_text().split())
     return [pid, *(member for child in children for member in descent(child))]
 
 
 def cpu_s(stat: str) -> float:
-    """User and system time in the text of /proc/PID/stat; the command in it may hold spaces and parentheses."""
+    """User and system time in the text of /proc/PID/stat, that of children which have ended included.
+
+    The command in it may hold spaces and parentheses.
+    """
     fields = stat.rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+    return sum(map(int, fields[11:15])) / TICKS_PER_S
+
+
+def _usage(pid: int) -> Usage | None:
+    """None of a process that has just ended: what it used is then its parent's."""
+    place = PROC / str(pid)
+    try:
+        status = (place / "status").read_text()
+        return Usage(
+            cpu_s((place / "stat").read_text()),
+            field((place / "io").read_text(), "write_bytes"),
+            1024 * field(status, "VmHWM"),
+            1024 * field(status, "VmRSS"),
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return None
 
 
 def field(text: str, name: str) -> int:

@@ -13,7 +13,7 @@ from benchmarks.goals import STEAD
 from benchmarks.report import Report
 
 try:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 except ImportError:
     Figure = None
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the benchmark needs beside Python: workerd and partyserver from npm; wrk, redis-server, strace and a C compiler from Debian.
+# What the benchmark needs beside Python: workerd and partyserver from npm; wrk, redis-server, strace, ss and a C compiler from Debian.
 # What cannot be installed is named, and the driver goes on without it.
 set -eu
 cd "$(dirname "$0")"
@@ -14,10 +14,10 @@ else
 fi
 
 missing=""
-for program in wrk redis-server strace taskset cc; do
+for program in wrk redis-server strace taskset ss cc; do
     has "$program" || missing="$missing $program"
 done
-packages=$(echo "$missing" | sed 's/taskset/util-linux/; s/ cc/ gcc libc6-dev/')
+packages=$(echo "$missing" | sed 's/taskset/util-linux/; s/ ss/ iproute2/; s/ cc/ gcc libc6-dev/')
 if [ -n "$missing" ] && [ "$(id -u)" = 0 ] && has apt-get; then
     apt-get update -qq
     # shellcheck disable=SC2086 # a list

@@ -7,6 +7,17 @@ from pathlib import Path
 import msgspec
 
 
+class Shared(msgspec.Struct, frozen=True):
+    """What a run took of a database that nodes share, and of the network."""
+
+    cpu_s: float  # of the database's processes, a part of the run's
+    transactions: int
+    log_bytes: int
+    database_bytes: int  # on connections to the database, both ways
+    channel_bytes: int  # on connections between nodes, both ways
+    crossed: float  # the share of requests that came to another node than had their actor
+
+
 class Run(msgspec.Struct, frozen=True):
     """One contender under one workload, once. A run with a `fault` does not count."""
 
@@ -22,6 +33,7 @@ class Run(msgspec.Struct, frozen=True):
     memory_peak_bytes: int = 0  # since the server began
     written_bytes: int = 0
     fault: str = ""
+    shared: Shared | None = None  # where the database is a PostgreSQL
 
     @property
     def rate(self) -> float:

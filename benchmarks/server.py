@@ -84,8 +84,19 @@ class Server:
         """Of the process that answers."""
         return self._processes[-1].pid
 
-    def usage(self) -> Usage:
-        return usage_of(process.pid for process in self._processes)
+    @property
+    def store_port(self) -> int:
+        return self._place.store_port
+
+    @property
+    def dsn(self) -> str:
+        return self._place.dsn
+
+    def usage(self, *, of_store: bool = False) -> Usage:
+        """Of all processes, or of the database's alone."""
+        commands = self.contender.commands(self._place)
+        chosen = zip(self._processes, commands, strict=True)
+        return usage_of(process.pid for process, command in chosen if not of_store or command.port == self.store_port)
 
     def ended(self) -> str:
         """How the server ended and what it said last, "" while all its processes run."""
@@ -118,7 +129,7 @@ class Server:
 
     def _wait_up(self, command: Command, *, is_last: bool) -> None:
         deadline = time.perf_counter() + READY_TIMEOUT_S
-        while not _is_up(command.port, answers=is_last):
+        while not (command.is_up() if command.is_up else _is_up(command.port, answers=is_last)):
             ended = self.ended()
             if ended or time.perf_counter() > deadline:
                 late = f"was not ready within {READY_TIMEOUT_S:.0f} s; its log ends: {self._log_end()}"

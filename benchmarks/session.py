@@ -10,34 +10,32 @@ acknowledged is there.
 
 from __future__ import annotations
 
-import itertools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import queues
+from benchmarks import databases, nodes, queues
 from benchmarks.client import exchange
-from benchmarks.contenders import HELLO, KV, QUEUE, ROOM, Contender
+from benchmarks.contenders import HELLO, KV, POSTGRES, QUEUE, ROOM, Contender
+from benchmarks.counting import check_counts, total
 from benchmarks.figures import percentile
-from benchmarks.load import Load, LoadFailed, Sample, run_load
+from benchmarks.load import Load, LoadFailed, run_load
 from benchmarks.report import Proof, Report, Run
 from benchmarks.rooms import RoomSession, RoomSize
 from benchmarks.seeds import Seed, plant
 from benchmarks.server import Server
-from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Queues, Rooms, Steady, Workload
+from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Nodes, Queues, Rooms, Steady, Workload
 
 WARM_UP_S = 1
 PROOF_S = 1
-READINGS_MAX = 10  # of all counters, until two agree; what a load left under way is done by the second
-GREETING = b"hello"
 SIZED_ACTORS = 10  # of each size: 100 MiB at the largest
 KIB, MIB = 1024, 1024 * 1024
 SIZES = {"1 KiB": KIB, "32 KiB": 32 * KIB, "1 MiB": MIB, "10 MiB": 10 * MIB}
 
 
-_KINDS = {Rooms: ROOM, Queues: QUEUE}
+_KINDS = {Rooms: ROOM, Queues: QUEUE, Nodes: POSTGRES}
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Plan:
     def taking_part(self, workload: Workload) -> list[Contender]:
         kind = workload.kind if isinstance(workload, Steady) else _KINDS.get(type(workload), KV)
         able = [contender for contender in self.contenders if kind in contender.serves]
-        return [contender for contender in able if not isinstance(workload, Growth) or contender.name == "stead"]
+        return [contender for contender in able if not isinstance(workload, Growth | Nodes) or contender.name == "stead"]
 
     def room_size(self) -> RoomSize:
         return RoomSize(self.seconds, self.repeats, self.idle_sockets, self.residents)
@@ -71,6 +69,8 @@ class Plan:
             return takers * self.room_size().steps()
         if isinstance(workload, Queues):
             return takers * queues.steps(self.repeats)
+        if isinstance(workload, Nodes):
+            return takers * nodes.steps(self.repeats)
         if isinstance(workload, Growth):
             return takers * 2 * self.repeats * (len(self.stored) + len(SIZES))
         return takers * (self.repeats + (isinstance(workload, Steady) and workload.writes))
@@ -98,7 +98,12 @@ class Session:
             elif isinstance(workload, Queues):
                 session = queues.QueueSession(self._plan.seconds, self._plan.repeats, self._report, self._fresh, self._on_step)
                 session.run(workload.name, contenders)
-            elif contenders:
+            elif isinstance(workload, Nodes) and contenders:
+                plan = self._plan
+                nodes.NodeSession(plan.seconds, plan.repeats, self._report, self._fresh, self._on_step).run(
+                    workload.name, workload.load
+                )
+            elif isinstance(workload, Growth) and contenders:
                 self._run_growth(workload, contenders[0])
 
     def _run_steady(self, workload: Steady, contenders: Sequence[Contender]) -> None:
@@ -129,13 +134,15 @@ class Session:
         return server
 
     def _measure(self, workload: str, variant: str, server: Server, load: Load, repeat: int) -> None:
-        name = server.contender.name
+        name, is_shared = server.contender.name, POSTGRES in server.contender.serves
         try:
             run_load(server.port, load, WARM_UP_S)
             before = total(server.port, load)
+            reading = databases.read(server) if is_shared else None
             used = server.usage()
             sample = run_load(server.port, load, self._plan.seconds)
             after_use = server.usage()
+            shared = None if reading is None else reading.until(databases.read(server))
             fault = sample.fault or check_counts(load, sample, before, total(server.port, load))
         except LoadFailed as exc:
             fault = f"{exc} {server.ended()}".strip()
@@ -155,6 +162,7 @@ class Session:
                 after_use.memory_peak_bytes,
                 after_use.written_bytes - used.written_bytes,
                 fault,
+                shared,
             )
         )
 
@@ -223,44 +231,6 @@ class Session:
             yield directory
         finally:
             shutil.rmtree(directory)
-
-
-def total(port: int, load: Load) -> int:
-    """The sum of all counters of a load at rest, 0 if it only asks for the greeting. Reading each makes it resident, too."""
-
-    def read() -> int:
-        bodies = exchange(port, "GET", load.paths()).bodies
-        return sum_counters(bodies) if bodies != [GREETING] else 0
-
-    return at_rest(read)
-
-
-def at_rest(read: Callable[[], int]) -> int:
-    """What two readings in a row agree on. Raises `LoadFailed` if none do."""
-    readings = (read() for _ in range(READINGS_MAX))
-    for earlier, later in itertools.pairwise(readings):
-        if earlier == later:
-            return later
-    raise LoadFailed(f"the counters do not come to rest: {READINGS_MAX} readings, no two in a row the same")
-
-
-def sum_counters(bodies: Iterable[bytes]) -> int:
-    try:
-        return sum(int(body) for body in bodies)
-    except ValueError as exc:
-        raise LoadFailed(f"a counter answered with something else than its number: {exc}") from exc
-
-
-def check_counts(load: Load, sample: Sample, before: int, after: int) -> str:
-    """What is wrong with the counters, "" if nothing: they hold each acknowledged increment, besides at most those under way."""
-    added = after - before
-    if load.method != "POST":
-        return f"reading changed the counters by {added}" if added else ""
-    if added < sample.requests:
-        return f"{sample.requests} increments were acknowledged and {added} were counted"
-    if added > sample.requests + load.connections:
-        return f"{sample.requests} increments were acknowledged, {load.connections} more were possible, and {added} were counted"
-    return ""
 
 
 def burst(workload: str, variant: str, server: Server, method: str, paths: Sequence[str], repeat: int) -> Run:

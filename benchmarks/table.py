@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks import distances, price
+from benchmarks import databases, distances, price, scaling
 from benchmarks.figures import Summary, flushes_per_request, summaries
 from benchmarks.goals import STEAD, Verdict, judge, ratio_of
 from benchmarks.report import Report
@@ -66,6 +66,12 @@ def _micros(value: float) -> str:
     return "" if not value else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
 
 
+def verdicts(report: Report) -> list[Verdict]:
+    """Of the workloads that were run."""
+    ran = {run.workload for run in report.runs}
+    return [verdict for verdict in judge(report) if verdict.workload in ran]
+
+
 def verdict_row(verdict: Verdict) -> Sequence[str]:
     name = f"{verdict.workload} {verdict.variant}".strip()
     shown = {True: "yes", False: "NO", None: "–"}[verdict.is_reached]
@@ -86,6 +92,9 @@ def small_tables(report: Report) -> Iterator[tuple[str, Sequence[str], list[Sequ
     """Title, columns and rows of what is no workload's rate, where there is anything to show."""
     for title, columns, rows in (
         (MEMORY_TITLE, MEMORY_COLUMNS, memory_rows(report)),
+        (databases.TITLE, databases.COLUMNS, databases.database_rows(report)),
+        (scaling.COSTS_TITLE, scaling.COSTS_COLUMNS, scaling.costs_rows(report)),
+        (scaling.TITLE, scaling.COLUMNS, scaling.cluster_rows(report)),
         (distances.TITLE, distances.COLUMNS, distances.distance_rows(report)),
         (price.TITLE, price.COLUMNS, price.price_rows(report)),
     ):
@@ -120,11 +129,11 @@ def render(report: Report) -> RenderableType:
     """The whole report for a terminal."""
     parts: list[RenderableType] = [_section_table(section) for section in sections(report)]
     parts.extend(_small_table(*table) for table in small_tables(report))
-    verdicts = Table(*VERDICT_COLUMNS, title="Is Stead ahead?", title_justify="left")
-    for verdict in judge(report):
+    ahead = Table(*VERDICT_COLUMNS, title="Is Stead ahead?", title_justify="left")
+    for verdict in verdicts(report):
         style = {True: "green", False: "bold red", None: "dim"}[verdict.is_reached]
-        verdicts.add_row(*verdict_row(verdict), style=style)
-    parts.append(verdicts)
+        ahead.add_row(*verdict_row(verdict), style=style)
+    parts.append(ahead)
     parts.extend(Text(line) for line in (*limit_lines(report), *remark_lines(report)))
     return Group(*parts)
 
@@ -151,7 +160,7 @@ def markdown(report: Report) -> str:
     """The whole report for a page."""
     lines = [f"{', '.join(f'{key} {value}' for key, value in report.machine.items())}; {report.made_at}; "]
     lines[0] += ", ".join(f"{key} {value}" for key, value in report.options.items())
-    lines += ["", *_markdown_table(VERDICT_COLUMNS, [verdict_row(verdict) for verdict in judge(report)]), ""]
+    lines += ["", *_markdown_table(VERDICT_COLUMNS, [verdict_row(verdict) for verdict in verdicts(report)]), ""]
     for section in sections(report):
         lines += [f"**{section.title}**", "", *_markdown_table(COLUMNS, section.rows), ""]
     for title, columns, rows in small_tables(report):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmarks.contenders import HELLO, KV, SQL
+from benchmarks.contenders import HELLO, KV, POSTGRES, SQL
 from benchmarks.load import Load
 
 IDS = 1000  # resident actors that a steady workload goes round
@@ -57,7 +57,16 @@ class Queues:
     title: str
 
 
-Workload = Steady | Firsts | Rooms | Growth | Queues
+@dataclass(frozen=True)
+class Nodes:
+    """WPn: W3 on one PostgreSQL, by more and more nodes of Stead."""
+
+    name: str
+    title: str
+    load: Load
+
+
+Workload = Steady | Firsts | Rooms | Growth | Queues | Nodes
 
 WORKLOADS: tuple[Workload, ...] = (
     Steady("W1", "GET /, stateless, 64 connections", HELLO, Load("GET", "/", 0, CONNECTIONS)),
@@ -66,6 +75,9 @@ WORKLOADS: tuple[Workload, ...] = (
     Steady("W3c1", "durable POST over 1,000 ids, 1 connection", KV, Load("POST", "/kv/w3c1-", IDS, 1)),
     Steady("W4", "durable POST on one hot id, 64 connections", KV, Load("POST", "/kv/w4-", 1, CONNECTIONS)),
     Steady("W3sql", "durable POST with SQL over 1,000 ids, 64 connections", SQL, Load("POST", "/sql/w3sql-", IDS, CONNECTIONS)),
+    Steady("WP", "W3 on PostgreSQL", POSTGRES, Load("POST", "/kv/wp-", IDS, CONNECTIONS)),
+    Steady("WPhot", "W4 on PostgreSQL", POSTGRES, Load("POST", "/kv/wphot-", 1, CONNECTIONS)),
+    Nodes("WPn", "W3 on PostgreSQL, by several nodes on the one core", Load("POST", "/kv/wpn-", IDS, CONNECTIONS)),
     Firsts("W5", "first requests: actors never seen, evicted ones; process start to first answer"),
     Rooms("W6", "rooms: deliveries to 100 sockets, echo, memory of sockets and actors"),
     Growth("W7", "growth of W2 and W3: stored actors, size of an actor"),

@@ -14,6 +14,9 @@ from rich.console import Console
 
 from benchmarks.client import parse_answer
 from benchmarks.contenders import CONTENDERS, HELLO, HERE, Place
+from benchmarks.counting import READINGS_MAX, at_rest, check_counts, sum_counters
+from benchmarks.databases import COLUMNS as DATABASE_COLUMNS
+from benchmarks.databases import Reading, database_rows
 from benchmarks.distances import COLUMNS as DISTANCE_COLUMNS
 from benchmarks.distances import distance_rows
 from benchmarks.figures import percentile, summaries, summarize
@@ -21,15 +24,18 @@ from benchmarks.flames import draw, gather, shorten
 from benchmarks.goals import RATIOS, Verdict, judge
 from benchmarks.load import Load, LoadFailed, Sample, parse_figures
 from benchmarks.measures import TICKS_PER_S, count_flushes, cpu_s, field
+from benchmarks.nodes import crowded, separate, share_crossed, together
 from benchmarks.page import BEGIN, END, PageUnmarked, filled
-from benchmarks.plot import panels
+from benchmarks.plot import Figure, panels
 from benchmarks.price import COLUMNS as PRICE_COLUMNS
 from benchmarks.price import price_rows
 from benchmarks.queues import BATCHES, Answer, Sum, check_messages, deliveries, sends
-from benchmarks.report import Footprint, Limits, Proof, Report, Run
+from benchmarks.report import Footprint, Limits, Proof, Report, Run, Shared
 from benchmarks.rooms import IDLE_SOCKET, RESIDENT_ACTOR, TALKS
+from benchmarks.scaling import COLUMNS as CLUSTER_COLUMNS
+from benchmarks.scaling import Cluster, cluster_rows, costs_of, save_picture
 from benchmarks.seeds import entries_of
-from benchmarks.session import READINGS_MAX, Plan, at_rest, check_counts, sum_counters
+from benchmarks.session import Plan
 from benchmarks.sockets import parse_deliveries
 from benchmarks.table import COLUMNS, MEMORY_COLUMNS, markdown, memory_rows, remark_lines, render, sections
 from benchmarks.workloads import TITLES, WORKLOADS
@@ -101,9 +107,9 @@ def test_counters_must_add_up() -> None:
 
 
 def test_proc_is_read() -> None:
-    """Processor time is found behind any command name; a field that the kernel does not have is 0."""
-    stat = f"7 (a) b (c) S 1 7 7 0 -1 0 0 0 0 0 {3 * TICKS_PER_S} {TICKS_PER_S} 0 0 20 0 1 0"
-    assert cpu_s(stat) == 4.0
+    """Processor time is found behind any command name, that of ended children included; what the kernel does not tell is 0."""
+    stat = f"7 (a) b (c) S 1 7 7 0 -1 0 0 0 0 0 {3 * TICKS_PER_S} {TICKS_PER_S} {2 * TICKS_PER_S} 0 20 0 1 0"
+    assert cpu_s(stat) == 6.0
     assert field("Name:\tx\nVmHWM:\t  2048 kB\n", "VmHWM") == 2048
     assert field("rchar: 1\n", "write_bytes") == 0
 
@@ -217,6 +223,61 @@ def test_queue_aims() -> None:
     assert "5 messages were sent and 4 delivered" in check_messages(5, 4)
     assert "| stead | 975,610 | ± 0 % |  |  | 98 % | 1.0 |" in markdown(found)
     assert distance_rows(found) == []
+
+
+def test_what_a_database_took_is_told() -> None:
+    """The database's processor time is taken from the whole; counters are what grew between two readings."""
+    shared = Reading(1.0, 10, 1000, 5000, 7).until(Reading(1.25, 60, 31_000, 5100, 7), 0.5)
+    assert shared == Shared(0.25, 50, 30_000, 100, 0, 0.5)
+    found = report(msgspec.structs.replace(run("stead", 1000, workload="WPn", variant=separate(2)), cpu_s=0.5, shared=shared))
+    assert database_rows(found) == [("stead, nodes: 2", "250", "250", "20.0", "30", "0.1", "", "50 %")]
+    assert all(len(row) == len(DATABASE_COLUMNS) for row in database_rows(found))
+    assert "| stead, nodes: 2 | 250 |" in markdown(found)
+
+
+def test_the_model_is_a_sum_of_costs(tmp_path: Path) -> None:
+    """Costs that were put into the runs come out of them, and so many nodes cost what they add up to."""
+
+    def measured(variant: str, crossed: float, transactions: int) -> Run:
+        node_us, database_us = 80 + 60 * crossed, 10 + 200 * transactions / 1000
+        shared = Shared(1000 * database_us * 1e-6, transactions, 330_000, 170_000, round(40_000 * crossed), crossed)
+        one = run("stead", 1000, workload="WPn", variant=variant)
+        return msgspec.structs.replace(one, cpu_s=1000 * (node_us + database_us) * 1e-6, shared=shared)
+
+    found = report(measured(separate(1), 0.0, 40))
+    assert costs_of(found) is None and cluster_rows(found) == []
+    found.runs += [measured(separate(2), 0.5, 50), measured(separate(4), 0.75, 50), measured(crowded(4), 0.75, 100)]
+    costs = costs_of(found)
+    assert costs is not None
+    assert [costs.local_us, costs.crossing_us] == pytest.approx([80, 60])
+    assert [costs.commit_us, costs.transaction_us, costs.together] == pytest.approx([10, 200, 25])
+    assert (costs.log_bytes, costs.database_bytes, costs.crossing_bytes) == (330, 170, 40)
+    assert Cluster(1, costs).requests_per_s == pytest.approx(12_500)
+    assert Cluster(10, costs).requests_per_s == pytest.approx(10 / 134e-6)
+    assert Cluster(10, costs).database_cores == pytest.approx(10 / 134 * 18)
+    assert all(len(row) == len(CLUSTER_COLUMNS) for row in cluster_rows(found))
+    assert "| 10 | 74,627 | 90 % |" in markdown(found)
+    assert save_picture(found, tmp_path / "model.svg") is (Figure is not None)
+
+
+def test_nodes_aim() -> None:
+    """Several nodes are judged by a request's processor time over one node's; without one node nothing is claimed."""
+    aim = "≤ 2 × one node's processor time for a request"
+    found = report(run("stead", 500, workload="WPn", variant=separate(4)))
+    assert verdict_of(found, "WPn", aim, separate(4)).is_reached is None
+    found.runs.append(run("stead", 1000, workload="WPn", variant=separate(1)))
+    assert verdict_of(found, "WPn", aim, separate(4)).is_reached is True
+    found.runs[0] = run("stead", 499, workload="WPn", variant=separate(4))
+    assert verdict_of(found, "WPn", aim, separate(4)).is_reached is False
+
+
+def test_requests_cross_to_where_actors_are() -> None:
+    """Of requests for any actor, those cross that came to a node without it, weighted by how many came to each."""
+    assert share_crossed([10], [7]) == 0
+    assert share_crossed([5, 5], [100, 100]) == 0.5
+    assert share_crossed([10, 0], [300, 100]) == 0.25
+    both = together([Sample(100, 1.0, 1.0, 5.0), Sample(300, 2.0, 3.0, 4.0, "1 answers were errors, 0 never came")])
+    assert both == Sample(400, 2.0, 2.5, 5.0, "1 answers were errors, 0 never came")
 
 
 @pytest.mark.usefixtures("clock")
@@ -342,6 +403,8 @@ def test_plan_counts_its_steps() -> None:
     assert steps("W3") == 4 * (3 + 1)
     assert steps("W3sql") == 3 * (3 + 1)
     assert steps("W5") == 4 * 3
+    assert steps("WP") == 2 * (3 + 1)
+    assert steps("WPn") == 3 * 7
     assert steps("W6") == 2 * (3 * 3 + 2)
     assert steps("W7") == 2 * 3 * (2 + 4)
     assert steps("W8") == 2 * 3 * len(BATCHES)
@@ -355,8 +418,9 @@ def test_contenders_listen_on_the_ports_they_get(tmp_path: Path) -> None:
         for command in commands:
             assert re.search(rf"\b{command.port}\b", " ".join(command.line)), contender.name
     stores = [command for contender in CONTENDERS for command in contender.commands(Place(tmp_path, 1, 2)) if command.port == 2]
-    assert len(stores) == 2
-    assert all(" ".join(store.line).endswith("--appendonly yes --appendfsync always") for store in stores)
+    redis = [store for store in stores if store.line[0] == "redis-server"]
+    assert (len(redis), len(stores)) == (2, 4)
+    assert all(" ".join(store.line).endswith("--appendonly yes --appendfsync always") for store in redis)
 
 
 def test_seeds_have_their_size() -> None:

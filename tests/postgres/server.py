@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, NoReturn
 
 from stead.clock import SystemClock
 
@@ -74,11 +74,20 @@ class Database:
 
     def start(self, **settings: str) -> None:
         """Start the server, and wait until it answers."""
-        command = [str(self.bin / "postgres"), "-D", str(self.data), "-p", str(self.port)]
-        command += [f"-c{name}={value}" for name, value in {**SETTINGS, **settings}.items()]
+        command = self._command({**SETTINGS, **settings})
         with (self.place / "log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent, **_unprivileged())
         self.wait_ready()
+
+    def become(self, **settings: str) -> NoReturn:
+        """Be the server from here on, with all its defaults but `settings`."""
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        os.chdir(self.place)
+        command = self._command({"listen_addresses": "127.0.0.1", "unix_socket_directories": "", **settings})
+        os.execv(command[0], command)
 
     def wait_ready(self) -> None:
         probe = [str(self.bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
@@ -129,6 +138,10 @@ class Database:
         )
         assert done.returncode == 0, f"{tool}: {done.stderr}"
         return str(done.stdout)
+
+    def _command(self, settings: dict[str, str]) -> list[str]:
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        return [str(self.bin / "postgres"), "-D", str(self.data), "-p", str(self.port), *options]
 
     def _configure(self) -> None:
         hosts = self.data / "pg_hba.conf"
