@@ -9,7 +9,7 @@ PYTEST_FLAGS ?= -n auto --maxprocesses=4
 NPM_LOCKS := $(wildcard examples/*/package-lock.json) tests/clients/package-lock.json
 npm_installed = $(if $(shell command -v npm),$(1:%/package-lock.json=%/node_modules/.package-lock.json))
 
-.PHONY: help run test check bench soak format pins clean
+.PHONY: help run test check bench soak torture format pins clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ bench: $(VENV)/.bench ## measure Stead beside what people would use instead (BEN
 
 soak: $(VENV)/.dev ## 500 sockets in 20 rooms for a minute, every message counted (SOAK_FLAGS=--help for the choices)
 	$(BIN)/python -m tests.soak $(SOAK_FLAGS)
+
+torture: $(VENV)/.dev ## 3 minutes of faults against 3 nodes and PostgreSQL, every answer checked (TORTURE_FLAGS=--help for the choices)
+	$(BIN)/python -m tests.torture $(TORTURE_FLAGS)
 
 format: $(VENV)/.dev ## rewrite the sources the way check wants them
 	$(BIN)/ruff format .

@@ -91,6 +91,33 @@ def test_conversations_cross_a_real_socket(on_loop: Loop) -> None:
     on_loop(scene)
 
 
+def test_a_dial_that_is_given_up_leaves_nothing(on_loop: Loop) -> None:
+    """A frozen peer's port takes connections and says nothing; the wire of whoever tires of it ends without a word."""
+
+    async def scene() -> None:
+        errors: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: errors.append(context))
+        ended = asyncio.get_running_loop().create_future()
+
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()  # the request
+            writer.close()
+            ended.set_result(None)
+
+        def receiver(wire: Wire) -> Receiver:
+            raise AssertionError("no WebSocket was opened")
+
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await WebSocketNetwork(KEY).dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", receiver)
+            server.close()
+            await ended
+        assert errors == []
+
+    on_loop(scene)
+
+
 # -- mutual TLS ------------------------------------------------------------------------------------------------------------------
 
 

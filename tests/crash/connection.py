@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from stead.clock import sleep
@@ -40,6 +41,15 @@ class ServerGone(Exception):
     """The connection ended before the answer did."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a request was answered with. `retry_after_s` is 0 where the server does not say."""
+
+    status: int
+    value: Any
+    retry_after_s: float = 0.0
+
+
 class Connection:
     """One client's HTTP/1.1 connection: one request at a time."""
 
@@ -49,21 +59,34 @@ class Connection:
 
     async def ask(self, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
         """The status and the JSON of the answer. Raises `ServerGone`: the request may have happened then."""
+        answer = await self.exchange(method, path, body, key)
+        return answer.status, answer.value
+
+    async def exchange(self, method: str, path: str, body: object = None, key: str = "", limit_s: float = ANSWER_S_MAX) -> Answer:
+        """The whole answer. Raises `ServerGone`, and `NeverCame` where there is none in time."""
         content = b"" if body is None else json.dumps(body).encode()
         key_line = f"idempotency-key: {key}\r\n" if key else ""
         head = f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(content)}\r\n{key_line}\r\n"
         try:
-            async with in_time(f"the answer to {method} {path}", ANSWER_S_MAX):
+            async with in_time(f"the answer to {method} {path}", limit_s):
                 self._writer.write(head.encode() + content)
                 answer = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-                size_bytes = int(answer.partition(b"content-length:")[2].partition(b"\r\n")[0])
-                received = await self._reader.readexactly(size_bytes)
+                received = await self._reader.readexactly(int(_header(answer, b"content-length")))
         except (OSError, EOFError) as exc:
             raise ServerGone from exc
-        return int(answer[9:12]), json.loads(received)
+        return Answer(int(answer[9:12]), json.loads(received), float(_header(answer, b"retry-after")))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the server has hung up: nothing more is sent then."""
+        return self._reader.at_eof() or self._reader.exception() is not None
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _header(head: bytes, name: bytes) -> bytes:
+    return head.partition(name + b":")[2].partition(b"\r\n")[0] or b"0"
 
 
 @asynccontextmanager

@@ -50,13 +50,11 @@ class WebSocketNetwork:
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         protocol = ClientProtocol(parse_uri(f"ws://{address}/"), max_size=MESSAGE_BYTES_MAX, logger=_log)
-        transport, _ = await loop.create_connection(
-            lambda: WebSocketWire(protocol, receiver, opened), host, port, ssl=self._client_tls
-        )
+        _, wire = await loop.create_connection(lambda: WebSocketWire(protocol, receiver, opened), host, port, ssl=self._client_tls)
         try:
             await opened
         except asyncio.CancelledError:
-            transport.abort()
+            wire.abort()
             raise
 
     async def listen(self, address: str, receiver: Callable[[Wire], Receiver]) -> Listening:
