@@ -99,6 +99,42 @@ def without_date(answer: bytes) -> bytes:
     return b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date: "))
 
 
+async def asked_while_it_stops(linger_s: float) -> bytes:
+    """What comes when an idle connection is used for once more just as the server is told to stop."""
+    app, ready = answering(start(200, (b"content-length", b"5")), body(b"hello")), asyncio.Event()
+    http = HttpServer(app, Edge(app), 5, ready.set, linger_s)
+    with listen("127.0.0.1", 0) as listener:
+        address = listener.getsockname()
+        async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
+            group.create_task(http.serve(sockets=[listener]))
+            await ready.wait()
+            idle = await asyncio.open_connection(*address)
+            reader, writer = await asyncio.open_connection(*address)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readuntil(b"hello")
+            http.stop()
+            while listening(address):
+                await pause_s(0.01)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            answer = await reader.read()
+            assert await idle[0].read() == b""
+            writer.close()
+            idle[1].close()
+            return answer
+
+
+def listening(address: tuple[str, int]) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(address) == 0
+
+
+def test_a_connection_may_be_used_once_more_while_the_server_stops() -> None:
+    """Where the server lingers, what was sent before the client could know is answered, as the last; others end by themselves."""
+    answer = asyncio.run(asked_while_it_stops(0.5))
+    assert answer.endswith(b"hello") and b"\r\nconnection: close\r\n" in answer
+    assert asyncio.run(asked_while_it_stops(0.0)) == b""
+
+
 def test_an_answer_of_known_length() -> None:
     """Status, headers in lower case, a date, the body, and the end of the connection announced."""
     answer = serve(answering(start(201, (b"Content-Length", b"5"), (b"x-a", b"b")), body(b"hello")), asking(b"GET /"))

@@ -52,6 +52,7 @@ HEADER_BYTES_MAX = 128 * 1024  # of one request, and one read more; the gateway 
 HEADER_S_MAX = (
     30.0  # from a connection's or a header's first byte to the header's end: who is slower holds a connection for nothing
 )
+LINGER_S = 0.3  # that a connection stays open for a request which is on its way to a node that stops
 KEEP_ALIVE_S = 75  # longer than the usual proxy keeps an idle connection, so that it never meets one that just closed
 _SENDS_RAISE = "2.4"  # the version of ASGI in which `send` tells that the client left, and nobody has to listen for it
 _LISTENED = frozenset({"GET", "HEAD"})  # methods whose clients an answer may listen for, since no body comes between
@@ -61,6 +62,7 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where this machine reaches
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's protocol, which refuses a header without end before it fills the memory, hangs up on one that does not come, and
     hands a WebSocket's handshake over to the edge. Its exchanges are our own, and one timer a connection tells how long it is idle.
+    When the server stops, an idle connection has `linger_s` for a request that is on its way; the answer says that it is the last.
     """
 
     _head_bytes = 0
@@ -69,10 +71,12 @@ class BoundedHttp(HttpToolsProtocol):
     _head_timer: asyncio.TimerHandle | None = None
     _idle_timer: asyncio.TimerHandle | None = None
     _idle_since_s = 0.0
+    _is_ending = False
 
-    def __init__(self, edge: Edge, **uvicorns: Any) -> None:
+    def __init__(self, edge: Edge, linger_s: float, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
         self._edge = edge
+        self._linger_s = linger_s
         self._waiting: deque[Exchange] = deque()  # pipelined; reading is paused while there are any
         self.ws_protocol_class = asyncio.Protocol  # any will do: with one, uvicorn calls handle_websocket_upgrade
 
@@ -104,7 +108,7 @@ class BoundedHttp(HttpToolsProtocol):
         scope["query_string"] = url.query or b""
         before = self.cycle
         exchange = Exchange(scope, self.transport, self.flow, self.server_state.default_headers, self.on_response_complete)
-        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        exchange.keep_alive = version != "1.0" and self.parser.should_keep_alive() and not self._is_ending
         if self.expect_100_continue:
             exchange.expect_continue()
         self.cycle = exchange  # type: ignore[assignment] # it stands in for uvicorn's
@@ -124,6 +128,21 @@ class BoundedHttp(HttpToolsProtocol):
         self._idle_since_s = self.loop.time()
         if self._idle_timer is None:
             self._idle_timer = self.loop.call_later(KEEP_ALIVE_S, self._check_idle)
+
+    def shutdown(self) -> None:
+        self._is_ending = True
+        if self._linger_s and self._is_idle:
+            self.loop.call_later(self._linger_s, self._close_idle)
+        else:
+            super().shutdown()
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_idle(self) -> None:
+        if self._is_idle:
+            self.transport.close()
 
     def _start(self, exchange: Exchange) -> None:
         exchange.task = self.loop.create_task(exchange.run(self.app, self._end))
@@ -200,11 +219,13 @@ class BoundedHttp(HttpToolsProtocol):
 class HttpServer(uvicorn.Server):
     """uvicorn, which tells when it answers and leaves signals to its owner."""
 
-    def __init__(self, app: ASGIApp, edge: Edge, shutdown_timeout_s: int, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, edge: Edge, shutdown_timeout_s: int, on_ready: Callable[[], None], linger_s: float = 0.0
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(BoundedHttp, edge),  # type: ignore[arg-type] # uvicorn only calls it
+                http=partial(BoundedHttp, edge, linger_s),  # type: ignore[arg-type] # uvicorn only calls it
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -290,7 +311,8 @@ class Serving:
             cluster=machine.cluster,
         )
         node = Node(self.application, machine.engine, settings, machine.clock, machine.chance, operating)
-        server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready)
+        linger_s = 0.0 if self.joining is None else LINGER_S  # there are others to go to
+        server = HttpServer(node.gateway, node.edge, settings.shutdown_timeout_s, ready, linger_s)
         _spare_what_stays()
         with _stopping(server.stop, lifeline):
             try:
