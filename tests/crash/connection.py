@@ -56,6 +56,7 @@ class Connection:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._is_last = False  # the server has said that it hangs up
 
     async def ask(self, method: str, path: str, body: object = None, key: str = "") -> tuple[int, Any]:
         """The status and the JSON of the answer. Raises `ServerGone`: the request may have happened then."""
@@ -74,12 +75,13 @@ class Connection:
                 received = await self._reader.readexactly(int(_header(answer, b"content-length")))
         except (OSError, EOFError) as exc:
             raise ServerGone from exc
+        self._is_last = b"\r\nconnection: close\r\n" in answer
         return Answer(int(answer[9:12]), json.loads(received), float(_header(answer, b"retry-after")))
 
     @property
     def is_over(self) -> bool:
-        """Whether the server has hung up: nothing more is sent then."""
-        return self._reader.at_eof() or self._reader.exception() is not None
+        """Whether the server has hung up, or will: nothing more is to be sent."""
+        return self._is_last or self._reader.at_eof() or self._reader.exception() is not None
 
     def close(self) -> None:
         self._writer.close()

@@ -1,0 +1,42 @@
+"""The torture for some seconds, and the planted bugs that it must find. `make torture` is the whole of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.process
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 240.0  # many times what it takes: a loaded machine is no failure
+
+
+def torture(*options: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and the outcome."""
+    command = [sys.executable, "-m", "tests.torture", *options, "--json"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert result.stdout, result.stderr
+    return result.returncode, json.loads(result.stdout)
+
+
+def test_a_cluster_under_attack_keeps_its_promises() -> None:
+    """Nodes are killed, frozen, restarted and drained: what was acknowledged is there, once and in order, and all comes back."""
+    code, outcome = torture("--seconds", "8", "--every", "1.5", "--rounds", "1", "--clients", "24", "--slack-s", "10")
+    assert outcome["faults"] == [] and code == 0
+    assert outcome["acknowledged"] > 100 and sum(outcome["struck"].values()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("bug", "fault", "said"), [("early", "kill -9", "was given 2 times|was seen"), ("stale", "freeze", "was seen|can come next")]
+)
+def test_a_planted_bug_is_found(bug: str, fault: str, said: str) -> None:
+    """Answers before the commit, and answers of an owner that is none any more."""
+    code, outcome = torture("--seconds", "10", "--rounds", "0", "--clients", "24", "--only", fault, "--bug", bug)
+    assert code == 1
+    assert any(re.search(said, found) for found in outcome["faults"])
