@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -108,6 +109,35 @@ async def test_a_stopped_node_hands_over(cluster: Cluster) -> None:
     value, took_s = await persist(counter.add, cluster)
     assert value == 2
     assert took_s < 0.5
+
+
+@over()
+async def test_a_node_that_drains_gives_what_it_has_to_who_can_be_reached(cluster: Cluster) -> None:
+    """A frozen node is passed by, whatever its lease says; while nobody can be reached the actors stay, and then they leave."""
+    counters = [cluster.env_at(0).COUNTER.get(str(number)) for number in range(12)]
+
+    async def until_gone(limit_s: float) -> None:
+        async with asyncio.timeout(limit_s):
+            while any(cluster.owner(counter) == 0 for counter in counters):
+                await sleep(0.1)
+
+    assert [await counter.add() for counter in counters] == [1] * len(counters)
+    cluster.pause(1)
+    await sleep(LEASE_S / 2)  # its channels are over
+    cluster.drain(0)
+    await until_gone(LEASE_S)
+    cluster.resume(1)
+    await cluster.restart(0)
+    for node in (1, 2):
+        await cluster.kill(node)
+    for counter in counters:
+        await persist(counter.add, cluster)
+    cluster.drain(0)
+    await sleep(LEASE_S)
+    assert all(cluster.owner(counter) == 0 for counter in counters)
+    await cluster.restart(1)
+    await until_gone(LEASE_S)
+    assert [(await persist(cluster.env_at(1).COUNTER.get(counter.id.name).add, cluster))[0] for counter in counters] == [3] * 12
 
 
 @over()

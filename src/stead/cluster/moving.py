@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from stead.cluster.conversation import Conversation, Listener
@@ -52,7 +52,7 @@ class Places(Protocol):
         """Bring an actor into memory here. Raises `Unavailable` if it is another node's, or should not be here."""
         ...
 
-    def guess(self, target: ActorId, avoid: tuple[int, ...]) -> int:
+    def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
         """Who should have an actor that nobody has, 0 if nobody can."""
         ...
 
@@ -82,21 +82,26 @@ class Moving:
         return True
 
     async def move_all(self, grace_s: float = MOVE_GRACE_S) -> None:
-        """Give every actor to the node where it should be if not here, as far as there are any."""
-        actors = deque(self._here.owned())
+        """Give every actor to the node where it should be if not here, as far as there are any that can be reached."""
+        actors, shunned = deque(self._here.owned()), {self._places.me}
         async with asyncio.TaskGroup() as tasks:
             for _ in range(min(MOVES_MAX, len(actors))):
-                tasks.create_task(self._work_off(actors, grace_s))
+                tasks.create_task(self._work_off(actors, shunned, grace_s))
 
-    async def _work_off(self, actors: deque[ActorId], grace_s: float) -> None:
+    async def _work_off(self, actors: deque[ActorId], shunned: set[int], grace_s: float) -> None:
         while actors:
             actor = actors.popleft()
-            to = self._places.guess(actor, (self._places.me,))
-            if to and self._here.has(actor):
-                try:
-                    await self._give(actor, to, grace_s)
-                except Unavailable as exc:
-                    log.warning("%s stays: %s", actor, exc)
+            to = self._places.guess(actor, shunned)
+            if not to or not self._here.has(actor):
+                continue
+            if not await self._peers.wait_connected(to, CONNECT_S):
+                shunned.add(to)
+                actors.append(actor)
+                continue
+            try:
+                await self._give(actor, to, grace_s)
+            except Unavailable as exc:
+                log.warning("%s stays: %s", actor, exc)
 
     async def _give(self, actor: ActorId, to: int, grace_s: float) -> None:
         if not await self._peers.wait_connected(to, CONNECT_S):

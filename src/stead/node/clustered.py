@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from stead.clock import sleep
 from stead.cluster import Membership, Peers, Router
 from stead.errors import Unavailable
 from stead.ids import ActorId
 from stead.runtime import Dispatcher, Tasks
 from stead.storage.membership import Member, SharedEngine
+
+AGAIN_S = 1.0  # after which a node that drains looks whether it has actors still
 
 
 class ClusterPart:
@@ -25,7 +29,7 @@ class ClusterPart:
         self._engine = engine
         self._peers = peers
         self._tasks = Tasks()
-        self._is_draining = False
+        self._handing_over: asyncio.Task[None] | None = None
 
     def elsewhere(self, here: Dispatcher) -> Router:
         """The node's way to the others."""
@@ -70,6 +74,12 @@ class ClusterPart:
         await self._tasks.close()
         await self._peers.close()
 
+    async def _hand_over(self) -> None:
+        """Give every actor to others for as long as this node drains: one that could not be reached may come back."""
+        while self.membership.is_draining:
+            await self.router.moving.move_all()
+            await sleep(AGAIN_S)
+
     # -- what the membership tells -------------------------------------------------------------------------------------------------
 
     def members_changed(self, members: Sequence[Member]) -> None:
@@ -77,9 +87,8 @@ class ClusterPart:
         self._peers.become(self.membership.incarnation)
         self._peers.update(members)
         self.router.members_changed(members)
-        was_draining, self._is_draining = self._is_draining, self.membership.is_draining
-        if self._is_draining and not was_draining:
-            self._tasks.start(self.router.moving.move_all())
+        if self.membership.is_draining and (self._handing_over is None or self._handing_over.done()):
+            self._handing_over = self._tasks.start(self._hand_over())
 
     def lease_lost(self) -> None:
         """Whatever is here may be another's."""

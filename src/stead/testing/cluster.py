@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+import msgspec
 from starlette.types import ASGIApp
 from websockets.asyncio.client import ClientConnection
 
@@ -162,6 +163,11 @@ class Cluster:
         part = self._any().node.cluster
         assert part is not None
         return await part.move(actor.id if isinstance(actor, Stub) else actor, self._seats[to].name)
+
+    def drain(self, node: int, is_draining: bool = True) -> None:
+        """Have a node give its actors to others and take no more, as `stead nodes drain` does; or take actors again."""
+        row = next(row for row in self.database.live() if row.info.name == self._seats[node].name)
+        self.database.enrol(msgspec.structs.replace(row, is_draining=is_draining))
 
     # -- faults --------------------------------------------------------------------------------------------------------------------
 
