@@ -20,6 +20,7 @@ from stead.manifest import (
     KvCache,
     ManifestErrors,
     Observer,
+    Placement,
     Position,
     Queue,
     Rule,
@@ -97,6 +98,14 @@ def test_the_shop_parses() -> None:
         services=(Service(name="api", visibility=Visibility.PUBLIC, cname="shop-api"),),
         actors=(Actor(name="shopping-cart"),),
     )
+
+
+def test_a_placement_arrives_as_it_is_written() -> None:
+    """Region, labels and strictness; an actor without the block may be anywhere."""
+    text = inside(' actor "a" { placement { region = "eu" labels = { disk = "fast" tier = "1" } strict = true } } actor "b" { }')
+    placed, anywhere = parse_manifest(text, "m").actors
+    assert placed.placement == Placement(region="eu", labels={"disk": "fast", "tier": "1"}, strict=True)
+    assert anywhere.placement == Placement()
 
 
 def test_every_kind_of_block_parses() -> None:
@@ -444,6 +453,41 @@ MISTAKES = [
         'end it with " on the same line; a line break is written \\n',
     ),
     (inside(" /* "), 2, 2, "this comment is never closed", "end it with */"),
+    (
+        inside(' actor "x" { placement { strict = true } }'),
+        *(2, 14, "`placement` says neither `region` nor `labels`"),
+        'such as region = "eu"; without `placement` any node may have the actors',
+    ),
+    (
+        inside(' actor "x" { placement { region = "" } }'),
+        *(2, 26, '`region` must be the name of a region, not ""', 'as nodes have it from --region, such as "eu"'),
+    ),
+    (
+        inside(' actor "x" { placement { labels = "fast" } }'),
+        *(2, 26, '`labels` must be an object of names and texts, not "fast"'),
+        'as nodes have them from --labels, such as { disk = "fast" }',
+    ),
+    (
+        inside(' actor "x" { placement { labels = { disk = 7 } } }'),
+        *(2, 26, '`labels` must have text for "disk", not 7', 'as nodes have them from --labels, such as { disk = "fast" }'),
+    ),
+    (
+        inside(' actor "x" { placement { labels = { a = "1" a = "2" } } }'),
+        *(2, 26, '`labels` has two values for "a"', "a node has one value for a label: keep one of them"),
+    ),
+    (
+        inside(' actor "x" { placement { labels { disk = "fast" } region = "eu" } }'),
+        *(2, 26, "unknown block `labels` in `placement`", "it is an attribute: write labels = value"),
+    ),
+    (
+        inside(' actor "x" { placement { regoin = "eu" } }'),
+        *(2, 26, "unknown attribute `regoin` in `placement`", "did you mean `region`?"),
+    ),
+    (inside(' service "x" { placement { } }'), 2, 16, "unknown block `placement` in `service`", "it belongs in `actor`"),
+    (
+        inside(' actor "x" { placement { region = "eu" } placement { region = "us" } }'),
+        *(2, 42, "a second `placement` in `actor`", "keep one of them"),
+    ),
     (
         inside(' service "x" { visibility "public" }'),
         2,

@@ -85,6 +85,7 @@ class _Found:
 
 
 _DOMAIN = _Form({"cname": values.dns_label, "fqdn": values.host_name}, is_named=False, is_single=True)
+_PLACEMENT = _Form({"region": values.region, "labels": values.labels, "strict": values.truth}, is_named=False, is_single=True)
 _ENV = _Form({"secret": values.truth, "default": values.text})
 _RULE = _Form({"actions": values.actions, "prefix": values.text, "suffix": values.text}, is_named=False)
 _SOURCE = _Form({"bucket": values.text, "queue": values.text}, {"rule": _RULE}, is_named=False, is_single=True)
@@ -106,7 +107,7 @@ _RATE_LIMIT: dict[str, Callable[[Value], object]] = {
 _TASK = {"type": values.task_type, "cron": values.cron, "timezone": values.timezone, "handler": values.handler}
 _UNITS: dict[str, _Form] = {
     "service": _Form(_REACHABLE, {"domain": _DOMAIN, "env": _ENV}),
-    "actor": _Form(_REACHABLE, {"domain": _DOMAIN}),
+    "actor": _Form(_REACHABLE, {"domain": _DOMAIN, "placement": _PLACEMENT}),
     "observer": _Form({"handler": values.handler, "max_concurrency": values.count}, {"source": _SOURCE, "rule": _RULE}),
     "queue": _Form(_QUEUE),
     "bucket": _Form({"visibility": values.visibility}),
@@ -127,6 +128,7 @@ _HOMES = {  # where a block may stand, for those who put it elsewhere
     "application": "the file itself",
     **dict.fromkeys([*_UNITS, "env"], "`application`"),
     "domain": "`service` or `actor`",
+    "placement": "`actor`",
     "source": "`observer`",
     "rule": "`observer` or its `source`",
 }
@@ -207,6 +209,8 @@ def _judge(file: _Found, findings: Findings) -> None:
         _check_sources(application, names, findings)
         for queue in application.blocks["queue"]:
             _check_dead_letters(queue, names, findings)
+        for actor in application.blocks["actor"]:
+            _check_placement(actor, findings)
         for kind, attribute, hint in _NEEDED:
             for unit in application.blocks[kind]:
                 if attribute not in unit.places:
@@ -338,6 +342,13 @@ def _check_dead_letters(queue: _Found, names: _Names, findings: Findings) -> Non
         _check_reference("queue", name, place, names, findings)
 
 
+def _check_placement(actor: _Found, findings: Findings) -> None:
+    for placement in actor.blocks["placement"]:
+        if not {"region", "labels"} & set(placement.places):
+            problem = "`placement` says neither `region` nor `labels`"
+            findings.add(placement.position, problem, 'such as region = "eu"; without `placement` any node may have the actors')
+
+
 def _check_reference(kind: str, name: str, place: Position, names: _Names, findings: Findings) -> None:
     if name not in names[kind]:
         match = values.nearest(name, names[kind])
@@ -353,7 +364,7 @@ def _build(found: _Found) -> schema.Application:
     return schema.Application(
         name=found.name,
         services=tuple(_reachable(schema.Service, block, env=_variables(block)) for block in blocks["service"]),
-        actors=tuple(_reachable(schema.Actor, block) for block in blocks["actor"]),
+        actors=tuple(_reachable(schema.Actor, block, placement=_placement(block)) for block in blocks["actor"]),
         observers=tuple(_observer(block) for block in blocks["observer"]),
         queues=tuple(_unit(schema.Queue, block) for block in blocks["queue"]),
         buckets=tuple(_unit(schema.Bucket, block) for block in blocks["bucket"]),
@@ -378,6 +389,10 @@ def _reachable(unit: type[_UnitT], block: _Found, **more: Any) -> _UnitT:
     if addresses and "visibility" not in block.values:
         more["visibility"] = schema.Visibility.PUBLIC
     return _unit(unit, block, **addresses, **more)
+
+
+def _placement(block: _Found) -> schema.Placement:
+    return next((schema.Placement(**placement.values) for placement in block.blocks["placement"]), schema.Placement())
 
 
 def _observer(block: _Found) -> schema.Observer:

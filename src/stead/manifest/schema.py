@@ -5,6 +5,7 @@ Positions do not take part in equality: a unit that only moved in its file is th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -81,8 +82,19 @@ class Service(Reachable):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Which nodes of a cluster should have the actors of a unit: those of the region and with all of the labels."""
+
+    region: str = ""  # "": any
+    labels: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False  # no other node may have them, even if there is none of these
+
+
+@dataclass(frozen=True, kw_only=True)
 class Actor(Reachable):
     kind = "actor"
+
+    placement: Placement = field(default=Placement(), hash=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,6 +69,27 @@ def text(value: Value) -> str:
     raise Wrong(f"must be text, not {describe(value)}", "write it in double quotes")
 
 
+def region(value: Value) -> str:
+    name = text(value)
+    if name and len(name) <= WORD_CHARS_MAX:
+        return name
+    raise Wrong(f"must be the name of a region, not {describe(value)}", 'as nodes have it from --region, such as "eu"')
+
+
+def labels(value: Value) -> dict[str, str]:
+    hint = 'as nodes have them from --labels, such as { disk = "fast" }'
+    if not isinstance(value, Block) or value.blocks or not value.attributes:
+        raise Wrong(f"must be an object of names and texts, not {describe(value)}", hint)
+    found: dict[str, str] = {}
+    for attribute in value.attributes:
+        if attribute.name in found:
+            raise Wrong(f"has two values for {describe(attribute.name)}", "a node has one value for a label: keep one of them")
+        if not isinstance(attribute.value, str):
+            raise Wrong(f"must have text for {describe(attribute.name)}, not {describe(attribute.value)}", hint)
+        found[attribute.name] = attribute.value
+    return found
+
+
 def truth(value: Value) -> bool:
     if isinstance(value, bool):
         return value
