@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 import msgspec
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stead.logic.placement import SLACK, SLICES, Candidate, Wish, moves, rank_of, rendezvous, slice_of
+from stead.logic.placement import ANYWHERE, SLICES, Candidate, Wish, moves, rank_of, rendezvous, slice_of
 
 ACTORS = [f"cart/{number}" for number in range(2000)]
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=8, unique=True)
@@ -86,59 +86,91 @@ def test_slices_are_shared_out() -> None:
     assert slice_of("cart/a") == 914, "it is stored: it must never change"
 
 
-OWNED = st.lists(st.integers(0, 300), min_size=1, max_size=5)
+REGIONS = st.sampled_from(["", "eu", "us"])
+WISHES = st.builds(Wish, region=REGIONS, is_strict=st.booleans())
+CLUSTERS = st.lists(st.tuples(REGIONS, st.booleans()), min_size=1, max_size=6).map(
+    lambda facts: [
+        Candidate(number, f"n{number}", region, is_draining=is_draining) for number, (region, is_draining) in enumerate(facts)
+    ]
+)
 
 
-@given(counts=OWNED, moves_max=st.integers(0, 50), drains=st.lists(st.booleans(), min_size=5, max_size=5))
-def test_moves_are_bounded_and_go_where_there_is_room(counts: list[int], moves_max: int, drains: list[bool]) -> None:
-    """At most so many as asked, the hottest first, to others that do not drain; nobody gets above its share by it."""
-    candidates = [Candidate(number, f"n{number}", is_draining=drains[number]) for number in range(len(counts))]
-    owned = dict(enumerate(counts))
-    mine = ACTORS[: counts[0]]
-    chosen = moves(mine, 0, candidates, owned, moves_max)
-    assert len(chosen) <= moves_max
+@given(candidates=CLUSTERS, wish=WISHES, newcomers=st.sets(st.integers(0, 5)), data=st.data())
+def test_what_moves_goes_home(candidates: list[Candidate], wish: Wish, newcomers: set[int], data: st.DataObject) -> None:
+    """An actor moves to its home only, which is a newcomer or meets a wish that is not met here; the order is as given."""
+    own = data.draw(st.sampled_from(candidates))
+    mine = ACTORS[:60]
+    chosen = moves([(actor, wish) for actor in mine], own, candidates, newcomers)
     assert [actor for actor, _ in chosen] == [actor for actor in mine if actor in dict(chosen)]
-    assert len(dict(chosen)) == len(chosen)
-    assert not any(target == 0 or drains[target] for _, target in chosen)
-    if drains[0]:
-        assert len(chosen) == min(moves_max, len(mine)) * any(not drains[n] for n in range(1, len(counts)))
-        return
-    staying = [number for number in range(len(counts)) if number == 0 or not drains[number]]
-    fair = -(-sum(counts[number] for number in staying) // len(staying))
-    got = Counter(target for _, target in chosen)
-    assert all(owned[target] + number <= fair for target, number in got.items())
-    if counts[0] <= fair:
-        assert chosen == []
+    for actor, target in chosen:
+        node = candidates[target]
+        assert node is not own
+        assert not node.is_draining
+        assert not own.is_draining
+        assert rendezvous(actor, candidates, wish, Wish(own.region)) is node
+        assert target in newcomers or (wish.is_met(node) and not wish.is_met(own))
+        assert node.region == own.region or own.region == "" or wish.region == node.region or not wish.is_met(own)
 
 
-@given(sizes=st.lists(st.integers(100, 400), min_size=2, max_size=4))
-def test_several_nodes_fill_a_new_one_together(sizes: list[int]) -> None:
-    """Nodes that all have too much do not overfill one that joined, though none asks the others."""
-    candidates = [Candidate(number, f"n{number}") for number in range(len(sizes) + 1)]
-    owned = {**dict(enumerate(sizes)), len(sizes): 0}
-    fair = -(-sum(sizes) // len(candidates))
-    arriving = 0
-    for number, size in enumerate(sizes):
-        actors = [f"{number}/{actor}" for actor in range(size)]
-        arriving += sum(target == len(sizes) for _, target in moves(actors, number, candidates, owned, 1000))
-    assert arriving <= fair
-
-
-def test_moving_comes_to_rest() -> None:
-    """A node that joins gets about its share in rounds of a few, and then nothing moves any more."""
-    candidates = nodes("a", "b", "c")
-    where = {actor: next(c.incarnation for c in candidates[:2] if c.name == name) for actor, name in homes(candidates[:2]).items()}
-    for _ in range(200):
-        owned = {c.incarnation: sum(node == c.incarnation for node in where.values()) for c in candidates}
-        round_moves = [
+@given(candidates=CLUSTERS, wish=WISHES, data=st.data())
+def test_nothing_moves_twice(candidates: list[Candidate], wish: Wish, data: st.DataObject) -> None:
+    """However the actors lie, whoever is new: each moves once at most, and then none does."""
+    everybody = {node.incarnation for node in candidates}
+    where = {actor: data.draw(st.sampled_from(candidates)).incarnation for actor in ACTORS[:20]}
+    moved: set[str] = set()
+    for _ in range(3):
+        step = [
             move
-            for c in candidates
-            for move in moves([a for a, n in where.items() if n == c.incarnation], c.incarnation, candidates, owned, 10)
+            for node in candidates
+            for move in moves([(actor, wish) for actor, at in where.items() if at == node.incarnation], node, candidates, everybody)
         ]
-        where.update(round_moves)
-        if not round_moves:
-            break
-    else:
-        raise AssertionError("it never comes to rest")
-    counts = Counter(where.values())
-    assert all(abs(counts[c.incarnation] - len(ACTORS) / 3) < len(ACTORS) / 3 * (SLACK + 0.1) for c in candidates)
+        assert not moved & {actor for actor, _ in step}
+        moved |= {actor for actor, _ in step}
+        where.update(step)
+    assert step == []
+
+
+@given(names=NAMES)
+@settings(max_examples=15, deadline=None)
+def test_a_newcomer_gets_its_share_and_nothing_else_moves(names: list[str]) -> None:
+    """Where every actor is at home, what moves when a node joins is what the newcomer is the home of: about one in n."""
+    before = [Candidate(number, name) for number, name in enumerate(names, 1)]
+    after = [*before, Candidate(100, "the newcomer")]
+    chosen = dict(
+        move
+        for node in before
+        for move in moves([(actor, ANYWHERE) for actor in ACTORS if rendezvous(actor, before) is node], node, after, {100})
+    )
+    assert set(chosen.values()) <= {100}
+    assert set(chosen) == {actor for actor in ACTORS if (home := rendezvous(actor, after)) is not None and home.incarnation == 100}
+    share = len(ACTORS) / len(after)
+    assert share * 0.7 < len(chosen) < share * 1.3
+
+
+def test_what_was_moved_by_hand_stays_until_its_home_is_new() -> None:
+    """Where there is no newcomer nothing moves, whatever its home is."""
+    candidates = nodes("a", "b", "c")
+    everything = [(actor, ANYWHERE) for actor in ACTORS]
+    assert moves(everything, candidates[0], candidates, set()) == []
+    assert {target for _, target in moves(everything, candidates[0], candidates, {2})} == {2}
+
+
+def test_nothing_leaves_its_region_but_for_a_wish() -> None:
+    """A newcomer elsewhere gets nothing, unless the manifest wishes the actor there; nor does a newcomer that drains."""
+    eu, us, new_us = Candidate(1, "a", "eu"), Candidate(2, "b", "us"), Candidate(3, "c", "us")
+    for actor in ACTORS[:50]:
+        assert moves([(actor, ANYWHERE)], eu, [eu, us, new_us], {2, 3}) == []
+        assert moves([(actor, Wish("us"))], eu, [eu, us, new_us], set()) != []
+        assert moves([(actor, Wish("asia"))], eu, [eu, us, new_us], {3}) == []
+        leaving = msgspec.structs.replace(new_us, is_draining=True)
+        assert moves([(actor, ANYWHERE)], us, [eu, us, leaving], {3}) == []
+
+
+def test_a_strict_wish_is_an_obstacle() -> None:
+    """Where nobody meets it the actor has no home."""
+    eu, us = Candidate(1, "a", "eu"), Candidate(2, "b", "us")
+    strict = Wish("eu", is_strict=True)
+    for actor in ACTORS[:20]:
+        assert rendezvous(actor, [us], strict) is None
+        assert rendezvous(actor, [eu, us], strict, Wish("us")) is eu
+        assert rendezvous(actor, [us], Wish("eu"), Wish("us")) is us

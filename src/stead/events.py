@@ -37,7 +37,8 @@ class Call(msgspec.Struct, frozen=True):
     """A method call. `arguments` is the codec's encoding of `[positional list, keyword dict]`. The reply is the encoded result.
 
     With an `origin` or an `idempotency_key` it takes effect once, however often it comes: a repeat gets the first one's reply.
-    Of a service, which keeps nothing, the calls that it makes do.
+    Of a service, which keeps nothing, the calls that it makes do. `location_hint` is the region where the actor should be taken in
+    if no node has it.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Call(msgspec.Struct, frozen=True):
     chain: Chain = ()
     origin: Origin | None = None
     idempotency_key: str | None = None
+    location_hint: str = ""
 
 
 class Settled(msgspec.Struct, frozen=True):
@@ -65,6 +67,7 @@ class Fetch(msgspec.Struct, frozen=True):
     receive: Receive
     chain: Chain = ()
     idempotency_key: str | None = None
+    location_hint: str = ""  # as of a `Call`
 
 
 class AlarmDue(msgspec.Struct, frozen=True):
@@ -126,11 +129,12 @@ class Frame:
 class Handover(Response):
     """The reply to a handshake that lets the client in: its socket belongs to `actor`, which sees the handshake as `scope`.
 
-    `subprotocol` None answers the first that the client offers.
+    `subprotocol` None answers the first that the client offers. `location_hint` is as of a `Call`.
     """
 
-    def __init__(self, actor: ActorId, scope: dict[str, Any], subprotocol: str | None = None) -> None:
+    def __init__(self, actor: ActorId, scope: dict[str, Any], subprotocol: str | None = None, location_hint: str = "") -> None:
         super().__init__(status_code=101)
         self.actor = actor
         self.scope = scope
         self.subprotocol = subprotocol
+        self.location_hint = location_hint

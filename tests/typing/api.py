@@ -168,7 +168,8 @@ class ChatRoom(Actor):
 
 class Lobby(Service):
     async def fetch(self, request: Request) -> ResponseLike:
-        room = self.env.actor(ChatRoom).get("lobby")
+        self.env.actor(ChatRoom).get("lobby", location_hint=7)  # type: ignore[arg-type]
+        room = self.env.actor(ChatRoom).get("lobby", location_hint="eu")
         await room.connect(request, subprotocol=5)  # type: ignore[arg-type]
         return await room.connect(request)
 

@@ -41,8 +41,11 @@ class ActorPage(msgspec.Struct, frozen=True):
 class Namespace(Protocol, Generic[A_co]):
     """All actors of one unit."""
 
-    def get(self, actor: str | ActorId) -> A_co:
-        """A stub for the actor of this name or id. Nothing is sent and nothing is made until a method of it is called."""
+    def get(self, actor: str | ActorId, *, location_hint: str | None = None) -> A_co:
+        """A stub for the actor of this name or id. Nothing is sent and nothing is made until a method of it is called.
+
+        `location_hint` is the region of the cluster where the actor should rather be if no node has it when it is called.
+        """
         ...
 
     def unique_id(self) -> ActorId:

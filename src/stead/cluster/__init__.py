@@ -1,5 +1,6 @@
 """Many nodes as one: who there is, and what they say to each other. See DESIGN.md."""
 
+from stead.cluster.balancing import Balancing
 from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
 from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_address
 from stead.cluster.membership import Lease, Membership, Watcher
@@ -8,11 +9,13 @@ from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.router import Router
 from stead.cluster.tls import TlsFiles
 from stead.cluster.websocket import WebSocketNetwork
+from stead.cluster.wishes import Wishes
 
 __all__ = [
     "KEY_VARIABLE",
     "PAYLOAD_BYTES_MAX",
     "WINDOW_BYTES",
+    "Balancing",
     "Conversation",
     "Lease",
     "Listener",
@@ -27,6 +30,7 @@ __all__ = [
     "Watcher",
     "WebSocketNetwork",
     "Wire",
+    "Wishes",
     "check_exposure",
     "read_key",
     "split_address",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from stead.cluster.conversation import Conversation, Listener
@@ -52,8 +52,8 @@ class Places(Protocol):
         """Bring an actor into memory here. Raises `Unavailable` if it is another node's, or should not be here."""
         ...
 
-    def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
-        """Who should have an actor that nobody has, 0 if nobody can."""
+    def successor(self, target: ActorId, avoid: Collection[int]) -> int:
+        """Who should have an actor instead of this node, 0 if nobody can."""
         ...
 
 
@@ -78,7 +78,7 @@ class Moving:
             return await self._order(owner, Move(actor.text, to))
         if not self._here.has(actor):
             return False
-        await self._give(actor, to, MOVE_GRACE_S)
+        await self.give(actor, to)
         return True
 
     async def move_all(self, grace_s: float = MOVE_GRACE_S) -> None:
@@ -91,7 +91,7 @@ class Moving:
     async def _work_off(self, actors: deque[ActorId], shunned: set[int], grace_s: float) -> None:
         while actors:
             actor = actors.popleft()
-            to = self._places.guess(actor, shunned)
+            to = self._places.successor(actor, shunned)
             if not to or not self._here.has(actor):
                 continue
             if not await self._peers.wait_connected(to, CONNECT_S):
@@ -99,11 +99,12 @@ class Moving:
                 actors.append(actor)
                 continue
             try:
-                await self._give(actor, to, grace_s)
+                await self.give(actor, to, grace_s)
             except Unavailable as exc:
                 log.warning("%s stays: %s", actor, exc)
 
-    async def _give(self, actor: ActorId, to: int, grace_s: float) -> None:
+    async def give(self, actor: ActorId, to: int, grace_s: float = MOVE_GRACE_S) -> None:
+        """Give an actor of this node to the node `to`. Raises `Unavailable` if that cannot be reached: then the actor stays."""
         if not await self._peers.wait_connected(to, CONNECT_S):
             raise Unavailable(f"the node of incarnation {to} cannot be reached")
         if not await self._here.depart(actor, to, grace_s):
@@ -159,7 +160,7 @@ class Moving:
             actor = parse_id(order.actor)
             is_here = self._here.has(actor)
             if is_here:
-                await self._give(actor, order.to, MOVE_GRACE_S)
+                await self.give(actor, order.to)
             return is_here
         if isinstance(order, Warm):
             await self._places.warm(parse_id(order.actor))

@@ -1,8 +1,9 @@
 """Which node an event goes to: this one, or another by a channel.
 
 **Who has an actor.** The engine knows; nobody asks it first. An event for an actor that is not in memory here goes to the node that
-had it last, as far as this one heard, else to the node that rendezvous hashing names. That one claims the actor; if another owns it
-the claim says who, and the event comes back with that address. So a wrong guess costs a step, never a second owner.
+had it last, as far as this one heard, else to the node that rendezvous hashing names among those where the actor is wished to be.
+That one claims the actor; if another owns it the claim says who, and the event comes back with that address. So a wrong guess costs
+a step, never a second owner.
 
 **One place.** While events for an actor are on their way to another node, it is not taken in here, and who asks for it is sent
 after them. Else what is sent now could overtake what comes back.
@@ -48,10 +49,11 @@ from stead.cluster.wire import (
     encode,
     handover_of,
 )
+from stead.cluster.wishes import Wishes
 from stead.errors import Overloaded, Unavailable
 from stead.events import Event, Fetch, Handover, SocketEvent
 from stead.ids import ActorId, Chance, parse_id
-from stead.logic.placement import Candidate, rendezvous
+from stead.logic.placement import ANYWHERE, Candidate
 from stead.runtime import Delivery, Reply, Rest, Rooms, Tasks, Turn, WholeResponse, Wire, unpacked
 from stead.storage.membership import Member, SharedEngine
 
@@ -94,8 +96,9 @@ class Here(Protocol):
 class Router:
     """One per node of a cluster. It is the runtime's `Elsewhere`."""
 
-    def __init__(self, here: Here, peers: Peers, membership: Membership, engine: SharedEngine) -> None:
+    def __init__(self, here: Here, peers: Peers, membership: Membership, engine: SharedEngine, wishes: Wishes) -> None:
         self.lease = membership.lease
+        self.wishes = wishes
         self.streams = Streams(peers, here.tasks)
         self.moving = Moving(here, self, peers, engine)
         self._here = here
@@ -114,8 +117,11 @@ class Router:
 
     def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None:
         """An event for an actor that is not in memory here."""
+        self.wishes.heard(target, event)
         route = self._routes.get(target.text)
         is_free = route is None or route.is_idle
+        if route is not None and is_free and route.owner == self.me and not self._is_welcome(target):
+            route.owner = 0  # it was here last; who is found to own it still is told so
         is_ours = isinstance(event, SocketEvent)  # the connection is in a room here
         if is_ours or (is_free and (self._here.has(target) or self._stop(target, route) == self.me)):
             if is_free:
@@ -151,6 +157,7 @@ class Router:
 
     def open_socket(self, handover: Handover, wire: Wire) -> EdgeSocket:
         """A client has connected to this node."""
+        self.wishes.hint(handover.actor, handover.location_hint)
         return self.edges.open(handover, wire)
 
     def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
@@ -286,8 +293,25 @@ class Router:
 
     def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
         """Who should have an actor that nobody has, 0 if nobody can."""
-        node = rendezvous(target.text, [node for node in self.candidates() if node.incarnation not in avoid])
+        node = self.wishes.home(target, [node for node in self.candidates() if node.incarnation not in avoid])
         return 0 if node is None else node.incarnation
+
+    def successor(self, target: ActorId, avoid: Collection[int]) -> int:
+        """Who should have an actor instead of this node, 0 if nobody can."""
+        others = [node for node in self.candidates() if node.incarnation not in {self.me, *avoid}]
+        node = self.wishes.successor(target, self._membership.info.region, others)
+        return 0 if node is None else node.incarnation
+
+    def _is_welcome(self, target: ActorId) -> bool:
+        """Whether no node that can be reached should rather take an actor in."""
+        wish = self.wishes.of(target)
+        if wish is ANYWHERE:
+            return True
+        own = next((node for node in self._membership.candidates if node.incarnation == self.me), None)
+        if own is None or wish.is_met(own):
+            return True
+        better = (node for node in self.candidates() if wish.is_met(node))
+        return not (wish.is_strict or any(self._peers.is_connected(node.incarnation) for node in better))
 
     def _queue(self, route: Route, items: Sequence[Item], *, in_front: bool = False) -> None:
         """Let events wait for a way, those that came back in front, and send what can be sent."""
@@ -361,11 +385,16 @@ class Router:
         """Refuse what has waited too long. Returns whether anything waits still."""
         now_s = self._here.clock.elapsed_s()
         while route.waiting and (route.waiting[0].until_s <= now_s or route.waiting[0].redirects > REDIRECTS_MAX):
-            why = "the node that has it cannot be reached" if self.candidates() else "no node can take it"
-            self.settled(route.waiting.popleft(), Unavailable(f"{route.target}: {why}; nothing ran, try again"))
+            self.settled(route.waiting.popleft(), Unavailable(f"{route.target}: {self._why(route)}; nothing ran, try again"))
         if not route.waiting and route.line is None:
             self._forget(route)
         return bool(route.waiting)
+
+    def _why(self, route: Route) -> str:
+        wish = self.wishes.of(route.target)
+        if wish.is_strict and not self.guess(route.target, ()):
+            return f"no live node has {wish}, and the manifest lets it be nowhere else"
+        return "the node that has it cannot be reached" if self.candidates() else "no node can take it"
 
     async def wait_news(self) -> None:
         """Until the members have changed, or a little later."""
@@ -476,11 +505,17 @@ class Router:
         """An event that a peer sent: its actor is taken in here, unless it is known to be elsewhere."""
         target = served.target
         route = self._routes.get(target.text)
-        if self._may_take_in(target) and not self._has_just_heard(route):
+        if self._may_take_in(target) and not self._has_just_heard(route) and not self._declines(target, served.peer):
             self._settle_here(route)
             self._here.take_in(target, event, reply, None)
         else:
             served.refuse([number], 0 if route is None or route.owner == self.me else route.owner)
+
+    def _declines(self, target: ActorId, peer: int) -> bool:
+        """Whether an actor is left to a node that should rather have it. Not again: who comes back was told that it is here."""
+        if self._here.has(target) or self._is_welcome(target):
+            return False
+        return self.wishes.of(target).is_strict or self.wishes.send_on(target, peer, self._here.clock.elapsed_s())
 
     async def warm(self, actor: ActorId) -> None:
         """Bring an actor into memory here, as its owner leaves it to this node."""

@@ -148,6 +148,7 @@ class HandedOver(msgspec.Struct, tag=4, array_like=True, frozen=True):
     actor: str
     scope: bytes
     subprotocol: str | None
+    location_hint: str = ""
 
 
 class Failed(msgspec.Struct, tag=5, array_like=True, frozen=True):
@@ -234,11 +235,12 @@ def event_of(asked: Ask, receive: Receive) -> Event:
 
 
 def handed_over(number: int, handover: Handover) -> HandedOver:
-    return HandedOver(number, handover.actor.text, codec.encode(handover.scope), handover.subprotocol)
+    scope = codec.encode(handover.scope)
+    return HandedOver(number, handover.actor.text, scope, handover.subprotocol, handover.location_hint)
 
 
 def handover_of(answer: HandedOver) -> Handover:
-    return Handover(parse_id(answer.actor), codec.decode(answer.scope), answer.subprotocol)
+    return Handover(parse_id(answer.actor), codec.decode(answer.scope), answer.subprotocol, answer.location_hint)
 
 
 def may_have_body(scope: dict[str, Any]) -> bool:

@@ -10,16 +10,15 @@ of one node without reading the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from math import ceil, log
+from math import log
 from zlib import crc32
 
 import msgspec
 
 SLICES = 1024  # far more than nodes, so that shares are even; a power of two, so that they stay so as nodes double
-SLACK = 0.1  # of a fair share that a node may have above it: what is nearly even stays where it is
 _NODES_MAX = 4096  # whose names are remembered as numbers
 _BITS = 64
 _MASK = (1 << _BITS) - 1
@@ -37,26 +36,40 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class Wish(msgspec.Struct, frozen=True):
-    """Where an actor should rather be. A wish that no node meets is no obstacle."""
+    """Where an actor should rather be. A wish that no node meets is no obstacle, unless it is strict."""
 
     region: str = ""
     labels: Mapping[str, str] = {}
+    is_strict: bool = False
 
     def is_met(self, candidate: Candidate) -> bool:
         in_region = self.region in {"", candidate.region}
         return in_region and all(candidate.labels.get(label) == value for label, value in self.labels.items())
 
+    def __str__(self) -> str:
+        region = [f"region {self.region!r}"] if self.region else []
+        return " and ".join([*region, *(f"the label {label}={value}" for label, value in self.labels.items())])
+
 
 ANYWHERE = Wish()
 
 
-def rendezvous(actor_text: str, candidates: Iterable[Candidate], wish: Wish = ANYWHERE) -> Candidate | None:
-    """The node where an actor should be: of those that meet the wish, if any, and do not drain, if any. None: there is no node."""
-    eligible = list(candidates)
-    for is_right in (lambda candidate: not candidate.is_draining, wish.is_met):
-        eligible = list(filter(is_right, eligible)) or eligible
+def eligible(candidates: Iterable[Candidate], *wishes: Wish) -> list[Candidate]:
+    """The nodes that may have an actor: those that do not drain, if any, and of them those that meet each wish in turn, if any."""
+    found = list(candidates)
+    found = [candidate for candidate in found if not candidate.is_draining] or found
+    for wish in wishes:
+        meeting = [candidate for candidate in found if wish.is_met(candidate)]
+        found = meeting if meeting or wish.is_strict else found
+    return found
+
+
+def rendezvous(actor_text: str, candidates: Iterable[Candidate], *wishes: Wish) -> Candidate | None:
+    """The home of an actor: one of the nodes that may have it. None: there is no such node."""
     number = _number(actor_text)
-    return max(eligible, key=lambda candidate: (_score(number, candidate), candidate.incarnation), default=None)
+    return max(
+        eligible(candidates, *wishes), key=lambda candidate: (_score(number, candidate), candidate.incarnation), default=None
+    )
 
 
 def slice_of(actor_text: str) -> int:
@@ -70,40 +83,25 @@ def rank_of(slice_number: int, nodes: int) -> int:
 
 
 def moves(
-    hot_first: Sequence[str], own: int, candidates: Sequence[Candidate], owned: Mapping[int, int], moves_max: int
+    hot_first: Iterable[tuple[str, Wish]], own: Candidate, candidates: Sequence[Candidate], newcomers: Collection[int]
 ) -> list[tuple[str, int]]:
-    """What the node `own` should hand over to whom now: actors and incarnations, the hottest actors first, at most `moves_max`.
+    """What the node `own` should hand over to whom: actors and incarnations, in the order given.
 
-    `hot_first` are its actors, `owned` says how many each node has. Only actors whose home is elsewhere move, and only to nodes
-    that are below their share, so nothing moves twice and what is nearly even stays. A node that drains hands everything over.
+    An actor moves to its home, if that is one of the `newcomers` or if its wish is met there and not here. So it moves once;
+    what no newcomer is the home of stays, wherever that is. Regions are far apart: but for a wish nothing leaves its region.
+    A node that drains has another way to give everything away.
     """
-    staying = [candidate for candidate in candidates if not candidate.is_draining]
-    if all(candidate.incarnation != own for candidate in candidates) or not staying:
+    if own.is_draining:
         return []
-    if all(candidate.incarnation != own for candidate in staying):
-        return [
-            (actor, target.incarnation) for actor in hot_first[:moves_max] if (target := rendezvous(actor, staying)) is not None
-        ]
-    fair = _fair_shares(staying, owned)
-    excess = {node: owned.get(node, 0) - share for node, share in fair.items()}
-    if excess[own] <= fair[own] * SLACK:
-        return []
-    part = excess[own] / sum(amount for amount in excess.values() if amount > 0)  # others that have too much fill the same room
-    room = {node: int(-amount * part) for node, amount in excess.items() if amount < 0}
+    here = Wish(own.region)
     chosen: list[tuple[str, int]] = []
-    for actor in hot_first:
-        if len(chosen) >= min(moves_max, excess[own]):
-            break
-        target = rendezvous(actor, staying)
-        if target is not None and room.get(target.incarnation, 0) > 0:
-            room[target.incarnation] -= 1
-            chosen.append((actor, target.incarnation))
+    for actor, wish in hot_first:
+        home = rendezvous(actor, candidates, wish, here)
+        if home is None or home.is_draining or home.incarnation == own.incarnation:
+            continue
+        if home.incarnation in newcomers or (wish.is_met(home) and not wish.is_met(own)):
+            chosen.append((actor, home.incarnation))
     return chosen
-
-
-def _fair_shares(nodes: Sequence[Candidate], owned: Mapping[int, int]) -> dict[int, int]:
-    total, weights = sum(owned.get(node.incarnation, 0) for node in nodes), sum(node.weight for node in nodes)
-    return {node.incarnation: ceil(total * node.weight / weights) for node in nodes}
 
 
 def _score(number: int, candidate: Candidate) -> float:

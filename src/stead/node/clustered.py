@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from stead.clock import sleep
-from stead.cluster import Membership, Peers, Router
-from stead.errors import Unavailable
+from stead.cluster import Balancing, Membership, Peers, Router, Wishes
+from stead.errors import Invalid, Unavailable
 from stead.ids import ActorId
+from stead.logic.placement import Wish
 from stead.runtime import Dispatcher, Tasks
 from stead.storage.membership import Member, SharedEngine
 
@@ -23,6 +24,7 @@ class ClusterPart:
 
     here: Dispatcher  # both from the construction of the node on
     router: Router
+    _balancing: Balancing
 
     def __init__(self, engine: SharedEngine, peers: Peers, membership: Membership) -> None:
         self.membership = membership
@@ -30,11 +32,13 @@ class ClusterPart:
         self._peers = peers
         self._tasks = Tasks()
         self._handing_over: asyncio.Task[None] | None = None
+        self._is_fixed = engine.has_fixed_owners
 
-    def elsewhere(self, here: Dispatcher) -> Router:
-        """The node's way to the others."""
+    def elsewhere(self, wishes: Mapping[str, Wish], here: Dispatcher) -> Router:
+        """The node's way to the others. `wishes` says by unit where its actors should be."""
         self.here = here
-        self.router = Router(here, self._peers, self.membership, self._engine)
+        self.router = Router(here, self._peers, self.membership, self._engine, Wishes({} if self._is_fixed else wishes))
+        self._balancing = Balancing(here, self.router, self.router.moving)
         return self.router
 
     async def start(self) -> None:
@@ -48,11 +52,17 @@ class ClusterPart:
         await self.router.drain(grace_s)
 
     async def move(self, actor: ActorId, name: str) -> bool:
-        """Give an actor to the node of that name. False if nobody has it. Raises `Unavailable` if there is no such node."""
-        to = next((node.incarnation for node in self.membership.candidates if node.name == name), None)
+        """Give an actor to the node of that name. False if nobody has it. Raises `Unavailable` if there is no such node.
+
+        `Invalid` if the manifest does not let the actor be there.
+        """
+        to = next((node for node in self.membership.candidates if node.name == name), None)
         if to is None:
             raise Unavailable(f"there is no live node {name!r}")
-        return await self.router.moving.move(actor, to)
+        wish = self.router.wishes.of(actor)
+        if wish.is_strict and not wish.is_met(to):
+            raise Invalid(f"{name} has not {wish}, and the manifest lets {actor.unit} be nowhere else")
+        return await self.router.moving.move(actor, to.incarnation)
 
     def cut_off(self) -> None:
         """Send and take nothing any more."""
@@ -89,6 +99,8 @@ class ClusterPart:
         self.router.members_changed(members)
         if self.membership.is_draining and (self._handing_over is None or self._handing_over.done()):
             self._handing_over = self._tasks.start(self._hand_over())
+        if not self._is_fixed:
+            self._balancing.members_changed()
 
     def lease_lost(self) -> None:
         """Whatever is here may be another's."""

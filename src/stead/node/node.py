@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from stead.events import Event
 from stead.gateway import Directory, Edge, Gateway, OnRequest, Operations, Parties, Site, SocketLimits
 from stead.gateway import Limits as RequestLimits
 from stead.ids import ActorId, Chance, binding_name
-from stead.manifest import Visibility
+from stead.logic.placement import Wish
+from stead.manifest import Placement, Visibility
 from stead.node.application import LoadedApplication
 from stead.node.blobs import ObjectBlobs
 from stead.node.clustered import ClusterPart
@@ -84,7 +86,7 @@ class Node:
                 variables={**variables, RESPONSES: ResponseCache(self._cache, clock)},
                 service_variables=service_variables(application.manifest, environ),
                 limits=Limits(resident_bytes_max=settings.resident_bytes_max, stop_grace_s=settings.shutdown_timeout_s),
-                elsewhere=None if operating.cluster is None else operating.cluster.elsewhere,
+                elsewhere=None if operating.cluster is None else partial(operating.cluster.elsewhere, wishes(application)),
             )
         except SteadError:
             raise
@@ -191,6 +193,12 @@ def _socket_limits(settings: Settings) -> SocketLimits:
 def public_actors(application: LoadedApplication) -> list[str]:
     """The actors that answer below /parties."""
     return [unit.name for unit in application.manifest.actors if unit.visibility is Visibility.PUBLIC]
+
+
+def wishes(application: LoadedApplication) -> dict[str, Wish]:
+    """Where the actors of units should be that name a place."""
+    placed = {unit.name: unit.placement for unit in application.manifest.actors if unit.placement != Placement()}
+    return {name: Wish(place.region, place.labels, place.strict) for name, place in placed.items()}
 
 
 def directory(application: LoadedApplication, settings: Settings) -> Directory:

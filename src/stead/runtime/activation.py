@@ -102,6 +102,7 @@ class Activation:
         self._events_max = actor_class.mailbox_events_max
         self._held: list[Delivery] | None = None  # what came since it began to leave
         self._preparing: Delivery | None = None  # for which the actor is being loaded
+        self.turns = 0
         self.is_over = False  # it has left, and nothing of it may go on
         self.mailbox = Mailbox()
         self.running: dict[int, Turn] = {}
@@ -334,6 +335,7 @@ class Activation:
 
     def _turn(self, delivery: Delivery) -> Turn:
         self._home.turns += 1
+        self.turns += 1
         return Turn(self, self._home.turns, delivery, delivery.shared)
 
     def _answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:

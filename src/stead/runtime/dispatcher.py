@@ -201,6 +201,15 @@ class Dispatcher:
         """The actors that this node has for sure."""
         return [*(activation.actor for activation in self.activations.values()), *map(parse_id, self._kept)]
 
+    def turns_by_actor(self) -> dict[str, int]:
+        """How many turns each actor that this node has for sure has had in memory, by id."""
+        return {**dict.fromkeys(self._kept, 0), **{text: activation.turns for text, activation in self.activations.items()}}
+
+    def may_move(self, actor: ActorId) -> bool:
+        """Whether an actor of this node can go to another one without anything being cut off."""
+        activation = self.activations.get(actor.text)
+        return self.is_claimed(actor) and (activation is None or not activation.spawned)
+
     def is_repeatable(self, target: ActorId, event: Event) -> bool:
         """Whether it does no harm if an event runs twice."""
         if isinstance(event, Call) and (event.origin is not None or event.idempotency_key is not None):

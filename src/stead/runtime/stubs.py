@@ -41,6 +41,7 @@ _SCOPE_KEYS = (
     "server",
 )
 LIST_MAX = 10_000  # actors in one page
+REGION_CHARS_MAX = 64  # nodes remember hints
 
 
 class Door(Protocol):
@@ -74,13 +75,14 @@ class Outgoing:
 class Stub:
     """An actor as others see it: `fetch`, `connect`, and in the subclass that `stub_class` makes, its public async methods."""
 
-    __slots__ = ("_door", "_idempotency_key", "id")
+    __slots__ = ("_door", "_idempotency_key", "_location_hint", "id")
     _class: ClassVar[ActorClass]
 
-    def __init__(self, actor: ActorId, door: Door, idempotency_key: str | None = None) -> None:
+    def __init__(self, actor: ActorId, door: Door, idempotency_key: str | None = None, location_hint: str = "") -> None:
         self.id = actor
         self._door = door
         self._idempotency_key = idempotency_key
+        self._location_hint = location_hint
 
     @property
     def name(self) -> str | None:
@@ -93,12 +95,13 @@ class Stub:
         """Hand an HTTP request to the actor's `fetch`."""
         reply: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         turn = await leaving()
-        self._send(fetch_event(request, () if turn is None else turn.chain), reply, turn)
+        event = fetch_event(request, () if turn is None else turn.chain, location_hint=self._location_hint)
+        self._send(event, reply, turn)
         return await reply
 
     def with_idempotency_key(self, key: str) -> Stub:
         """The same actor, whose methods run once for the key: a repeat within 24 h gets the first one's result."""
-        return type(self)(self.id, self._door, check_idempotency_key(key))
+        return type(self)(self.id, self._door, check_idempotency_key(key), self._location_hint)
 
     async def signal(self, method: str, /, *positional: Any, **named: Any) -> None:
         """Call a method one-way. In a turn it commits with the turn, is delivered after it, and takes effect once."""
@@ -121,7 +124,7 @@ class Stub:
         check_handshake(request)
         if subprotocol is not None and subprotocol not in offered_subprotocols(request):
             raise Invalid(f"the client has not offered the subprotocol {subprotocol!r}, and would not go on with it")
-        return Handover(self.id, fetch_event(request, ()).scope, subprotocol)
+        return Handover(self.id, fetch_event(request, ()).scope, subprotocol, self._location_hint)
 
     def __repr__(self) -> str:
         return f"<Stub {self.id}>"
@@ -154,10 +157,10 @@ def _caller(method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         turn, key = CURRENT.get(), self._key(method)
         if turn is None:
-            self._door.forward(self.id, Call(name, arguments, (), None, key), reply, None)
+            self._door.forward(self.id, Call(name, arguments, (), None, key, self._location_hint), reply, None)
         else:
             await leaving()
-            self._send(Call(name, arguments, turn.chain, None, key), reply, turn)
+            self._send(Call(name, arguments, turn.chain, None, key, self._location_hint), reply, turn)
         return result(await reply)
 
     call.__name__, call.__qualname__ = name, method.where
@@ -215,12 +218,12 @@ class ActorNamespace:
         self._registry = registry
         self._chance = chance
 
-    def get(self, actor: str | ActorId) -> Any:
+    def get(self, actor: str | ActorId, *, location_hint: str | None = None) -> Any:
         if isinstance(actor, ActorId):
             self._check(actor)
         else:
             actor = named_id(self._unit, actor)
-        return self._stub(actor, self._door)
+        return self._stub(actor, self._door, None, "" if location_hint is None else _checked_hint(location_hint))
 
     def unique_id(self) -> ActorId:
         return unique_id(self._unit, self._chance)
@@ -246,6 +249,12 @@ class ActorNamespace:
     def _check(self, actor: ActorId) -> None:
         if actor.unit != self._unit:
             raise Invalid(f"{actor} belongs to {actor.unit!r}, not to {self._unit!r}")
+
+
+def _checked_hint(region: str) -> str:
+    if isinstance(region, str) and 0 < len(region) <= REGION_CHARS_MAX:
+        return region
+    raise Invalid(f"a location hint is the name of a region, 1 to {REGION_CHARS_MAX} characters, not {region!r:.80}")
 
 
 def _missing(where: str, name: str, known: Mapping[str, Method]) -> Callable[..., Coroutine[Any, Any, Any]]:
@@ -275,6 +284,7 @@ async def leaving() -> Turn | None:
     return turn
 
 
-def fetch_event(request: Request, chain: Chain, idempotency_key: str | None = None) -> Fetch:
+def fetch_event(request: Request, chain: Chain, idempotency_key: str | None = None, location_hint: str = "") -> Fetch:
     scope = request.scope
-    return Fetch({key: scope[key] for key in _SCOPE_KEYS if key in scope}, request.receive, chain, idempotency_key)
+    kept = {key: scope[key] for key in _SCOPE_KEYS if key in scope}
+    return Fetch(kept, request.receive, chain, idempotency_key, location_hint)

@@ -63,6 +63,11 @@ class SharedEngine(Engine, Protocol):
         """A positive number below 2**62 from `join` on; 0 before it and after `leave`, when `claim` raises `LeaseLost`."""
         ...
 
+    @property
+    def has_fixed_owners(self) -> bool:
+        """Whether who owns an actor follows from its id, so that no actor ever goes from one node to another."""
+        ...
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         """Become a node under a new incarnation, with a lease from now.
 

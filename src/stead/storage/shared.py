@@ -68,6 +68,10 @@ class SharedMemoryEngine(MemoryEngine):
     def incarnation(self) -> int:
         return self._owner
 
+    @property
+    def has_fixed_owners(self) -> bool:
+        return False
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         self._check_open()
         live = self.store.live()

@@ -102,6 +102,10 @@ class DatabaseEngine(FaultEngine):
         else:
             await super().crash()
 
+    @property
+    def has_fixed_owners(self) -> bool:
+        return self._shared.has_fixed_owners
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         await self._reach()
         await self._shared.join(info, lease_s, takes_name=takes_name)

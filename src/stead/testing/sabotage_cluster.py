@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from stead.cluster import Lease
+from stead.clock import sleep
+from stead.cluster import Balancing, Lease, balancing
 from stead.cluster.router import Router
 from stead.cluster.serving import Answering, Served
 from stead.events import Event
 from stead.ids import ActorId
+from stead.logic.placement import Candidate, Wish, rendezvous
 from stead.runtime.activation import Activation
 from stead.runtime.gate import Gate, LeasedGate
 from stead.runtime.turn import Delivery
@@ -124,3 +127,51 @@ def held_events_in_reverse(right: Any) -> Any:
         return right(self)[::-1]  # type: ignore[no-any-return]
 
     return give_back
+
+
+# -- balance: a newcomer gets its share, and nothing else moves --------------------------------------------------------------------
+
+
+@_plant("balance", Balancing, "_wait_turn")
+def everything_moves_at_once(right: Any) -> Any:
+    """Moves do not wait for their turn."""
+
+    async def wait_turn(self: Balancing) -> None:
+        await sleep(0)
+
+    return wait_turn
+
+
+@_plant("balance", balancing, "SETTLE_S")
+def moving_while_members_flap(right: Any) -> Any:
+    """Nobody waits until the members have settled."""
+    return 0.0
+
+
+@_plant("balance", balancing, "moves")
+def everything_moves_to_the_newcomer(right: Any) -> Any:
+    """Whatever its home is, an actor goes to who is new."""
+
+    def moves(actors: Iterable[tuple[str, Wish]], own: Candidate, candidates: Any, newcomers: Collection[int]) -> Any:
+        others = set(newcomers) - {own.incarnation}
+        return [(actor, to) for actor, _ in actors for to in others]
+
+    return moves
+
+
+@_plant("balance", balancing, "moves")
+def homes_without_oneself(right: Any) -> Any:
+    """The home of an actor is looked for among the other nodes."""
+
+    def moves(actors: Iterable[tuple[str, Wish]], own: Candidate, candidates: Sequence[Candidate], newcomers: Any) -> Any:
+        others = [node for node in candidates if node is not own]
+        homes = [(actor, rendezvous(actor, others, wish)) for actor, wish in actors]
+        return [(actor, home.incarnation) for actor, home in homes if home is not None]
+
+    return moves
+
+
+@_plant("balance", balancing, "hottest_first")
+def coldest_first(right: Any) -> Any:
+    """The order is upside down."""
+    return lambda now, before: right(now, before)[::-1]

@@ -151,6 +151,10 @@ class PostgresEngine:
             await self._writer.drain()
             await self._database.connections.close()
 
+    @property
+    def has_fixed_owners(self) -> bool:
+        return False
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         incarnation = 1 + self._chance.below(INCARNATION_MAX - 1)
         await self._ask(self._statements.bury)

@@ -139,6 +139,10 @@ class WorkerEngine(Shares):
     async def next_due_ms(self) -> int | None:
         return await self._own.next_due_ms()
 
+    @property
+    def has_fixed_owners(self) -> bool:
+        return True
+
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
         """The name of a worker is never taken: its share has a lock."""
         self.incarnation = self._chance.below(2**62 - 1) + 1
