@@ -185,6 +185,7 @@ def test_a_worker_owns_its_share(tmp_path: Path) -> None:
         assert raised.value.owner == workers[1].incarnation == await workers[0].owner(others[0])
         members = await workers[1].renew()
         assert {member.info.name for member in members} == {"w0", "w1"}
+        assert all(worker.has_fixed_owners for worker in workers), "an actor could be moved out of its share"
         assert [member.incarnation for member in members] == sorted(member.incarnation for member in members)
         assert await workers[1].due(10, 10) == [] and len(await workers[0].due(10, 10)) == 1
         assert dict(await workers[1].scan(own[0], b"", None)) == {b"k": b"v"}
