@@ -88,11 +88,11 @@ def bytes_on_wire(ports: Sequence[int]) -> int:
 
 
 def database_rows(report: Report) -> list[Sequence[str]]:
-    """A row for each contender and number of nodes, as long as COLUMNS; medians."""
+    """A row for each contender, and each number of nodes of Stead, as long as COLUMNS; medians."""
     grouped: dict[str, list[tuple[Run, Shared]]] = {}
     for run in report.runs:
         if run.shared is not None and not run.fault:
-            grouped.setdefault(f"{run.contender}, {run.variant or 'alone'}", []).append((run, run.shared))
+            grouped.setdefault(f"{run.workload} {run.variant or run.contender}", []).append((run, run.shared))
     return [(label, *_row(found)) for label, found in grouped.items()]
 
 

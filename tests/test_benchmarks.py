@@ -230,9 +230,9 @@ def test_what_a_database_took_is_told() -> None:
     shared = Reading(1.0, 10, 1000, 5000, 7).until(Reading(1.25, 60, 31_000, 5100, 7), 0.5)
     assert shared == Shared(0.25, 50, 30_000, 100, 0, 0.5)
     found = report(msgspec.structs.replace(run("stead", 1000, workload="WPn", variant=separate(2)), cpu_s=0.5, shared=shared))
-    assert database_rows(found) == [("stead, nodes: 2", "250", "250", "20.0", "30", "0.1", "", "50 %")]
+    assert database_rows(found) == [("WPn nodes: 2", "250", "250", "20.0", "30", "0.1", "", "50 %")]
     assert all(len(row) == len(DATABASE_COLUMNS) for row in database_rows(found))
-    assert "| stead, nodes: 2 | 250 |" in markdown(found)
+    assert "| WPn nodes: 2 | 250 |" in markdown(found)
 
 
 def test_the_model_is_a_sum_of_costs(tmp_path: Path) -> None:
