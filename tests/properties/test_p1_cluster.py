@@ -21,6 +21,7 @@ NODES, CLIENTS, OPERATIONS, FAULTS = 3, 4, 14, 4
 NAMES = ("p", "q")
 FAULT_S = 9.0  # so long a fault lasts at most: half as long again as a lease
 SLEEPS, QUESTIONS, ATTEMPTS = 3, 8, 40
+COMMIT_S = 0.05
 CALM_S = 20.0  # after which everything works again
 SEEDS = int(os.environ.get("STEAD_CLUSTER_SEEDS", "100"))  # a tenth of a second each; 500 and more by hand
 PLANT_SEEDS = 1000  # one in a hundred shows the rarest planted bug
@@ -151,27 +152,34 @@ async def ask(log: Any, witness: Witness) -> None:
 async def asleep(seed: int) -> None:
     """The owner is frozen past its lease, another takes over, and when the first one wakes there are questions for it."""
     chance = Chance(seed)
-    async with Cluster.of(actors={"log": Log}, nodes=NODES) as cluster:
-        log, witness = cluster.env.LOG.get("p"), Witness()
+    async with Cluster.of(actors={"log": Log}, nodes=NODES, world=World(commit_s=COMMIT_S)) as cluster:
+        watch, log, witness = Watch(cluster.database), cluster.env.LOG.get("p"), Witness()
         for number in range(SLEEPS):
             await append(cluster, chance.below(NODES), f"{number}", witness)
             owner = cluster.owner(log)
             assert owner is not None
-            cluster.pause(owner)
-            await sleep(LEASE_S * 0.8 * chance.fraction())
-            await append(cluster, (owner + 1 + chance.below(NODES - 1)) % NODES, f"{number} elsewhere", witness)
+            other = (owner + 1 + chance.below(NODES - 1)) % NODES
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(append(cluster, owner, f"{number} late", witness))
+                await sleep(COMMIT_S * chance.fraction())  # its commit is under way
+                cluster.pause(owner)
+                await sleep(LEASE_S * 0.8 * chance.fraction())
+                if chance.below(2):
+                    await append(cluster, other, f"{number} elsewhere", witness)
+                else:  # taken over, and nothing was written since: only the epoch tells
+                    await ask(cluster.env_at(other).LOG.get("p"), witness)
                 for _ in range(QUESTIONS):
                     tasks.create_task(ask(cluster.env_at(owner).LOG.get("p"), witness))
                 await sleep(chance.fraction())
                 cluster.resume(owner)
             await sleep(LEASE_S)
+        assert not watch.problems, watch.problems
 
 
 async def misfortunes(seed: int) -> None:
     """Clients of two logs on three nodes, and faults of every kind."""
     chance = Chance(seed)
-    async with Cluster.of(actors={"log": Log}, nodes=NODES, world=World(commit_s=0.05)) as cluster:
+    async with Cluster.of(actors={"log": Log}, nodes=NODES, world=World(commit_s=COMMIT_S)) as cluster:
         watch, witnesses = Watch(cluster.database), {name: Witness() for name in NAMES}
         clients = [client(cluster, number, chance, witnesses) for number in range(CLIENTS)]
         await together(misfortune(cluster, chance), *clients)
