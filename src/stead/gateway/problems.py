@@ -22,6 +22,7 @@ from stead.redaction import redacted
 Describe = Callable[[BaseException], str]
 """An error as its developer wants to see it: where it was raised, the application's own lines first."""
 
+RETRY_AFTER_S = "1"  # what will pass is over before long, or is not to be guessed
 _NO_BODY = frozenset({204, 205, 304})
 
 
@@ -47,6 +48,8 @@ def problem(error: Exception, request_id: str, describe: Describe | None) -> Res
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(error, Overloaded):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif isinstance(error, SteadError) and status == 503:
+        headers["retry-after"] = RETRY_AFTER_S
     body: dict[str, Any] = {"type": _type(error), "title": http.client.responses.get(status, "Error"), "status": status}
     detail = _detail(error, status, is_development)
     if detail:
