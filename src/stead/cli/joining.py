@@ -68,6 +68,7 @@ class Joining:
             region=settings.region,
             labels=dict(settings.label_map()),
             application=digest(application.directory),
+            units=tuple(sorted(application.every_actor)),
         )
         return ClusterPart(engine, peers, Membership(engine, info, clock, settings.lease_s))
 

@@ -6,6 +6,7 @@ from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_add
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.reach import Reach
 from stead.cluster.router import Router
 from stead.cluster.tls import TlsFiles
 from stead.cluster.websocket import WebSocketNetwork
@@ -23,6 +24,7 @@ __all__ = [
     "Membership",
     "Network",
     "Peers",
+    "Reach",
     "Receiver",
     "Router",
     "TlsFiles",

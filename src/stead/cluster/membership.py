@@ -103,7 +103,14 @@ class Membership:
     def candidates(self) -> list[Candidate]:
         """The members as placement sees them."""
         return [
-            Candidate(member.incarnation, member.info.name, member.info.region, member.info.labels, member.is_draining)
+            Candidate(
+                member.incarnation,
+                member.info.name,
+                member.info.region,
+                member.info.labels,
+                member.is_draining,
+                units=member.info.units,
+            )
             for member in self._members
         ]
 
@@ -229,8 +236,20 @@ class Membership:
             if member.info.application != self.info.application and key not in self._told:
                 self._told.add(key)
                 log.warning(
-                    "node %s runs another version of the application than this one: actors may find either", member.info.name
+                    "node %s runs another version of the application than this one, %s rather than %s: actors may find either%s",
+                    member.info.name,
+                    member.info.application or "unknown",
+                    self.info.application or "unknown",
+                    _difference(self.info.units, member.info.units),
                 )
+
+
+def _difference(own: tuple[str, ...], others: tuple[str, ...]) -> str:
+    if not own or not others:
+        return ""
+    only_here, only_there = sorted(set(own) - set(others)), sorted(set(others) - set(own))
+    said = [(only_here, "only this one has the units"), (only_there, "only that one has the units")]
+    return "".join(f"; {text} {', '.join(units)}" for units, text in said if units)
 
 
 def _facts(members: Sequence[Member]) -> list[tuple[int, bool, NodeInfo]]:

@@ -88,6 +88,19 @@ class Moving:
             for _ in range(min(MOVES_MAX, len(actors))):
                 tasks.create_task(self._work_off(actors, shunned, grace_s))
 
+    async def let_go(self) -> None:
+        """Give every actor back: whoever is asked for it next has it."""
+        actors = deque(self._here.owned())
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(min(MOVES_MAX, len(actors))):
+                tasks.create_task(self._give_back(actors))
+
+    async def _give_back(self, actors: deque[ActorId]) -> None:
+        while actors:
+            actor = actors.popleft()
+            if self._here.has(actor):
+                await self._here.depart(actor, 0, MOVE_GRACE_S)
+
     async def _work_off(self, actors: deque[ActorId], shunned: set[int], grace_s: float) -> None:
         while actors:
             actor = actors.popleft()

@@ -27,6 +27,7 @@ from stead.cluster.conversation import Conversation, Listener
 from stead.cluster.membership import Membership
 from stead.cluster.moving import Moving
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.reach import Reach
 from stead.cluster.rooms import Halls
 from stead.cluster.route import Item, Line, Route, lost_error
 from stead.cluster.serving import Answering, Served
@@ -84,6 +85,7 @@ class Here(Protocol):
     tasks: Tasks
 
     def take_in(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
+    def runs(self, unit: str) -> bool: ...
     def has(self, actor: ActorId) -> bool: ...
     def is_claimed(self, actor: ActorId) -> bool: ...
     def owned(self) -> list[ActorId]: ...
@@ -96,7 +98,9 @@ class Here(Protocol):
 class Router:
     """One per node of a cluster. It is the runtime's `Elsewhere`."""
 
-    def __init__(self, here: Here, peers: Peers, membership: Membership, engine: SharedEngine, wishes: Wishes) -> None:
+    def __init__(
+        self, here: Here, peers: Peers, membership: Membership, engine: SharedEngine, reach: Reach, wishes: Wishes
+    ) -> None:
         self.lease = membership.lease
         self.wishes = wishes
         self.streams = Streams(peers, here.tasks)
@@ -104,6 +108,7 @@ class Router:
         self._here = here
         self._peers = peers
         self._membership = membership
+        self._reach = reach
         self._routes: OrderedDict[str, Route] = OrderedDict()  # by id, the one used last at the end
         self._events = self._bytes = 0
         self._news = asyncio.Event()  # replaced when it is set: the members have changed
@@ -191,13 +196,23 @@ class Router:
     @property
     def is_accepting(self) -> bool:
         """Whether this node may take actors in."""
-        return not self._is_leaving and self._membership.may_claim
+        return not self._is_leaving and self._membership.may_claim and not self._reach.is_cut_off
 
     def candidates(self) -> list[Candidate]:
         """The nodes that take actors in, as far as is known."""
         me, accepts = self.me, self.is_accepting
         others = [node for node in self._membership.candidates if node.incarnation not in self._stopping]
-        return [node for node in others if (accepts if node.incarnation == me else not node.is_draining)]
+        return [node for node in others if (accepts if node.incarnation == me else self._takes(node))]
+
+    def _takes(self, node: Candidate) -> bool:
+        return not node.is_draining and self._reach.sees(node.incarnation)
+
+    def is_run(self, unit: str) -> bool:
+        """Whether a node that can be asked has the code of an actor's unit."""
+        return any(node.runs(unit) for node in self.candidates())
+
+    def _able(self, target: ActorId, avoid: Iterable[int]) -> list[Candidate]:
+        return [node for node in self.candidates() if node.incarnation not in avoid and node.runs(target.unit)]
 
     def others(self) -> list[int]:
         """The other nodes, as far as is known."""
@@ -293,13 +308,12 @@ class Router:
 
     def guess(self, target: ActorId, avoid: Iterable[int]) -> int:
         """Who should have an actor that nobody has, 0 if nobody can."""
-        node = self.wishes.home(target, [node for node in self.candidates() if node.incarnation not in avoid])
+        node = self.wishes.home(target, self._able(target, avoid))
         return 0 if node is None else node.incarnation
 
     def successor(self, target: ActorId, avoid: Collection[int]) -> int:
         """Who should have an actor instead of this node, 0 if nobody can."""
-        others = [node for node in self.candidates() if node.incarnation not in {self.me, *avoid}]
-        node = self.wishes.successor(target, self._membership.info.region, others)
+        node = self.wishes.successor(target, self._membership.info.region, self._able(target, {self.me, *avoid}))
         return 0 if node is None else node.incarnation
 
     def _is_welcome(self, target: ActorId) -> bool:
@@ -394,7 +408,11 @@ class Router:
         wish = self.wishes.of(route.target)
         if wish.is_strict and not self.guess(route.target, ()):
             return f"no live node has {wish}, and the manifest lets it be nowhere else"
-        return "the node that has it cannot be reached" if self.candidates() else "no node can take it"
+        if self._reach.is_cut_off:
+            return "this node can reach no other one, and takes no actors in meanwhile"
+        if self.is_run(route.target.unit):
+            return "the node that has it cannot be reached"
+        return f"no node that can be asked has the unit {route.target.unit!r}" if self.candidates() else "no node can take it"
 
     async def wait_news(self) -> None:
         """Until the members have changed, or a little later."""
@@ -527,7 +545,8 @@ class Router:
     def _may_take_in(self, target: ActorId) -> bool:
         """Whether somebody else's event for an actor may run here: none of this node's is on its way to another."""
         route = self._routes.get(target.text)
-        return self._here.has(target) or (self.is_accepting and (route is None or route.is_idle))
+        can_run = self.is_accepting and self._here.runs(target.unit)
+        return self._here.has(target) or (can_run and (route is None or route.is_idle))
 
     def _has_just_heard(self, route: Route | None) -> bool:
         """Whether an actor that is not here was said to be another's a moment ago: that one may be about to claim it."""

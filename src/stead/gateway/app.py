@@ -205,7 +205,7 @@ class Gateway:
     def _operator_app(self, path: str) -> ASGIApp:
         if path in {f"{OPERATIONS_PATH}/ready", f"{OPERATIONS_PATH}/health"}:
             if not self._operations.is_ready():
-                raise HTTPException(503, "not ready yet", {"retry-after": "1"})
+                raise HTTPException(503, "not ready now; the log says why if it lasts", {"retry-after": "1"})
             return PlainTextResponse("ready\n", headers={"cache-control": "no-store"})
         if self._operations.admin is None:
             raise HTTPException(404, f"nothing is at {path}")

@@ -33,6 +33,11 @@ class Candidate(msgspec.Struct, frozen=True):
     labels: Mapping[str, str] = {}
     is_draining: bool = False
     weight: float = 1.0  # of its share of actors
+    units: tuple[str, ...] = ()  # whose actors it can run; none: any
+
+    def runs(self, unit: str) -> bool:
+        """Whether the node has the code of a unit, as far as it said."""
+        return not self.units or unit in self.units
 
 
 class Wish(msgspec.Struct, frozen=True):

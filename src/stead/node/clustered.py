@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from stead.clock import sleep
-from stead.cluster import Balancing, Membership, Peers, Router, Wishes
+from stead.cluster import Balancing, Membership, Peers, Reach, Router, Wishes
 from stead.errors import Invalid, Unavailable
 from stead.ids import ActorId
 from stead.logic.placement import Wish
 from stead.runtime import Dispatcher, Tasks
 from stead.storage.membership import Member, SharedEngine
 
+LOOK_S = 0.5  # how late a node is to notice whom it can speak to
 AGAIN_S = 1.0  # after which a node that drains looks whether it has actors still
 
 
@@ -24,6 +25,7 @@ class ClusterPart:
 
     here: Dispatcher  # both from the construction of the node on
     router: Router
+    reach: Reach
     _balancing: Balancing
 
     def __init__(self, engine: SharedEngine, peers: Peers, membership: Membership) -> None:
@@ -37,7 +39,9 @@ class ClusterPart:
     def elsewhere(self, wishes: Mapping[str, Wish], here: Dispatcher) -> Router:
         """The node's way to the others. `wishes` says by unit where its actors should be."""
         self.here = here
-        self.router = Router(here, self._peers, self.membership, self._engine, Wishes({} if self._is_fixed else wishes))
+        self.reach = Reach(self._peers, self.membership, here.clock, has_shares=self._is_fixed)
+        found = Wishes({} if self._is_fixed else wishes)
+        self.router = Router(here, self._peers, self.membership, self._engine, self.reach, found)
         self._balancing = Balancing(here, self.router, self.router.moving)
         return self.router
 
@@ -46,6 +50,12 @@ class ClusterPart:
         self.membership.watchers.append(self)
         await self.membership.start()
         self.here.number_turns_from(self.membership.incarnation)
+        self._tasks.start(self._watch())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether this node serves actors, its own and those of others."""
+        return self.membership.incarnation != 0 and not self.reach.is_cut_off
 
     async def drain(self, grace_s: float) -> None:
         """Give every actor to other nodes, and take in none any more."""
@@ -79,6 +89,12 @@ class ClusterPart:
         """Stop at once, as a crash would: the lease ends by itself."""
         await self.membership.abandon()
         await self._end()
+
+    async def _watch(self) -> None:
+        while True:
+            await sleep(LOOK_S)
+            if self.reach.look():
+                await self.router.moving.let_go()
 
     async def _end(self) -> None:
         await self._tasks.close()

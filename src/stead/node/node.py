@@ -100,7 +100,7 @@ class Node:
             directory(application, settings),
             RequestLimits(body_bytes_max=settings.body_bytes_max),
             Operations(
-                is_ready=lambda: self._is_ready,
+                is_ready=lambda: self._is_ready and (self.cluster is None or self.cluster.is_ready),
                 admin=operating.admin(self) if operating.admin is not None else None,
                 on_request=operating.on_request,
                 describe=(lambda error: describe(error, application.directory)) if operating.is_development else None,

@@ -46,6 +46,10 @@ class Elsewhere(Protocol):
         """An event for an actor that is not in memory here: `take_in`, or to the node that has it."""
         ...
 
+    def is_run(self, unit: str) -> bool:
+        """Whether a node that can be asked has the code of an actor's unit."""
+        ...
+
     def returned(self, target: ActorId, deliveries: Sequence[Delivery], owner: int) -> None:
         """These events did not run here and go, in this order, to `owner`; 0: to whoever has the actor."""
         ...
@@ -119,7 +123,7 @@ class Dispatcher:
         activation = self.activations.get(target.text)
         if activation is not None:
             self._accept(activation, event, reply, caller)
-        elif self._elsewhere is not None and target.unit in self._classes:
+        elif self._elsewhere is not None and (self.runs(target.unit) or self._elsewhere.is_run(target.unit)):
             self._elsewhere.forward(target, event, reply, caller)
         else:
             self.take_in(target, event, reply, caller)
@@ -192,6 +196,10 @@ class Dispatcher:
     @property
     def turns_run(self) -> int:
         return self.turns - self._first_turn
+
+    def runs(self, unit: str) -> bool:
+        """Whether this node has the code of an actor's unit."""
+        return unit in self._classes
 
     def has(self, actor: ActorId) -> bool:
         """Whether an actor is this node's for sure: it is in memory, or its connections are here."""

@@ -36,6 +36,7 @@ class NodeInfo(msgspec.Struct, frozen=True):
     region: str = ""
     labels: dict[str, str] = {}
     application: str = ""  # a digest of manifest and version: nodes that differ in it are told apart
+    units: tuple[str, ...] = ()  # whose actors it can run; none: it does not say
 
 
 class Member(msgspec.Struct, frozen=True):

@@ -1,0 +1,102 @@
+"""Nodes that can speak to nobody, on the virtual loop: they take nothing in, and give back what they have."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from stead import Actor, Unavailable, durable
+from stead.clock import sleep
+from stead.cluster import Reach
+from stead.cluster.reach import LEASES_MISSED, MARGIN_S
+from stead.logic.lease import LEASE_S
+from stead.testing import Cluster, check
+
+GRACE_S = LEASES_MISSED * LEASE_S + MARGIN_S
+SETTLED_S = GRACE_S + LEASE_S
+NAMES = [f"c-{number}" for number in range(8)]
+
+
+class Tally(Actor):
+    count: int = durable(0)
+
+    async def add(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def cluster_of(nodes: int) -> Cluster:
+    return Cluster.of(actors={"tally": Tally}, nodes=nodes)
+
+
+async def count(cluster: Cluster, node: int) -> set[int]:
+    """Count once in every tally, through one node; what they are at."""
+    env = cluster.env_at(node)
+    return set(await asyncio.gather(*(env.TALLY.get(name).add() for name in NAMES)))
+
+
+async def is_ready(cluster: Cluster, node: int) -> bool:
+    return (await cluster.client(node).get("/_stead/ready")).status_code == 200
+
+
+def test_who_reaches_nobody_gives_its_actors_back() -> None:
+    """The others have every actor of a node that they have lost, though its lease holds; it is not ready and says why."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(3) as cluster:
+            assert await count(cluster, seed % 3) == {1}
+            cluster.partition(2, 0)
+            cluster.partition(2, 1)
+            await sleep(SETTLED_S)
+            assert [await is_ready(cluster, node) for node in range(3)] == [True, True, False]
+            assert await count(cluster, 0) == {2}
+            assert await count(cluster, 1) == {3}
+            with pytest.raises(Unavailable, match="can reach no other one"):
+                await cluster.env_at(2).TALLY.get("c-1").add()
+            cluster.heal()
+            await sleep(SETTLED_S)
+            assert await is_ready(cluster, 2)
+            assert await count(cluster, 2) == {4}
+
+    check(scenario, 20)
+
+
+def test_one_of_two_goes_on() -> None:
+    """Two nodes that have lost each other: the first by name goes on with all actors, and only that one."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(2) as cluster:
+            assert await count(cluster, seed % 2) == {1}
+            cluster.partition(0, 1)
+            await sleep(SETTLED_S)
+            assert [await is_ready(cluster, node) for node in range(2)] == [True, False]
+            assert await count(cluster, 0) == {2}
+            cluster.heal()
+            await sleep(SETTLED_S)
+            assert await count(cluster, 1) == {3}
+
+    check(scenario, 20)
+
+
+def test_the_death_of_others_cuts_nobody_off() -> None:
+    """Whoever is left when the other nodes die is ready all the while, for their leases end before it is in doubt."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(3) as cluster:
+            left = seed % 3
+            for node in {0, 1, 2} - {left}:
+                await cluster.kill(node)
+            for _ in range(int(4 * SETTLED_S)):
+                assert await is_ready(cluster, left)
+                await sleep(0.5)
+            assert await count(cluster, left) == {1}
+
+    check(scenario, 6)
+
+
+def test_a_reach_that_never_doubts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promise can fail: with a node that believes itself in touch its actors stay out of reach."""
+    monkeypatch.setattr(Reach, "is_cut_off", False)
+    with pytest.raises((AssertionError, Unavailable, ExceptionGroup)):
+        test_who_reaches_nobody_gives_its_actors_back()
