@@ -271,6 +271,22 @@ async def test_an_actor_moves_and_nobody_notices() -> None:
         assert await cluster.env_at(0).COUNTER.get("a").read() == 5
 
 
+async def test_whoever_ordered_a_move_may_go_away() -> None:
+    """The actor leaves all the same, and does not hold what comes for ever."""
+    async with counters(2) as cluster:
+        await spread(cluster, "a")
+        actor, part = cluster.env_at(0).COUNTER.get("a"), cluster._seats[0].living().node.cluster
+        assert part is not None
+        turn = Started(actor.add(1, 1.0))
+        await sleep(0.1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await part.move(actor.id, "node-1")
+        assert await actor.add() == 2
+        assert await turn == 1
+        assert cluster.owner(actor) == 1
+
+
 async def test_a_move_to_nowhere_moves_nothing() -> None:
     """An actor that nobody has is not moved; one node cannot get it if it does not live."""
     async with counters() as cluster:

@@ -68,6 +68,8 @@ def test_synchronous_standby_loses_nothing(pair: tuple[Database, Database]) -> N
             assert await engine.commit([turn.turn({b"k": b"%d" % number}) for turn in turns]) == [True, True]
         await fail_over(primary, standby)
         assert await engine.commit([turns[0].turn({b"k": b"of the old timeline"})]) == [False]
+        with pytest.raises(LeaseLost):
+            await engine.renew()
         for turn in turns:
             again = await claimed(engine, turn.actor)
             assert (again.claim.seq, again.claim.entries) == (20, {b"k": b"19"})

@@ -8,16 +8,17 @@ from typing import Any
 
 import pytest
 
-from stead import Actor, Ambiguous, SteadError, durable, reads
+from stead import Actor, Ambiguous, SteadError, codec, durable, reads
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.logic.lease import LEASE_S
 from stead.storage.contract import Commit
 from stead.storage.memory import Ownership
-from stead.testing import CLUSTER_SABOTAGES, Cluster, Database, World, check, find, sabotaged
+from stead.testing import CLUSTER_SABOTAGES, CLUSTER_TURN_SABOTAGES, Cluster, Database, World, check, current_clock, find, sabotaged
 from tests.properties.harness import UNDONE, together
 
 NODES, CLIENTS, OPERATIONS, FAULTS = 3, 4, 14, 4
+LOST_MAX = 6
 NAMES = ("p", "q")
 FAULT_S = 9.0  # so long a fault lasts at most: half as long again as a lease
 SLEEPS, QUESTIONS, ATTEMPTS = 3, 8, 40
@@ -63,29 +64,43 @@ class Watch:
             self.problems.append(f"{commit.actor} was committed with epoch {commit.epoch} after a newer claim")
         self._apply(commit)
 
+    def failed_over(self) -> None:
+        """What was claimed so far commits no more."""
+        self.newest = dict.fromkeys(self.newest, -1)
+
 
 class Witness:
     """What the clients of one log were told, in the order in which they were told it."""
 
     def __init__(self) -> None:
         self.seen: list[list[str]] = []
+        self.lost: set[str] = set()  # with a failover, whether acknowledged or not
+        self._sure_s = 0.0  # when every owner of before a failover has given up
         self.acknowledged: set[str] = set()
         self.undone: set[str] = set()
 
+    def lose(self, tokens: set[str]) -> None:
+        """A failover has lost these: who shows or misses them is right."""
+        self.lost |= tokens
+        self._sure_s = current_clock().elapsed_s() + LEASE_S
+
     def begin(self) -> set[str]:
         """What whoever asks from now on must be shown."""
-        return set(self.acknowledged)
+        return set(self.acknowledged) if current_clock().elapsed_s() >= self._sure_s else set()
 
     def told(self, known: set[str], tokens: list[str]) -> None:
+        known = known - self.lost
         assert known <= set(tokens), f"{sorted(known - set(tokens))} were acknowledged before, and {tokens} was shown after"
         self.seen.append(tokens)
         self.acknowledged.update(tokens)
 
     def check(self, history: list[str]) -> None:
         assert len(set(history)) == len(history), f"a token is there twice: {history}"
-        for tokens in self.seen:
+        for shown in self.seen:
+            tokens = [token for token in shown if token not in self.lost]
             assert history[: len(tokens)] == tokens, f"{tokens} was shown, and the history is {history}"
-        assert not self.undone & set(history), f"undone, and still there: {self.undone & set(history)}"
+        gone = self.undone | self.lost
+        assert not gone & set(history), f"undone or lost, and still there: {gone & set(history)}"
 
 
 async def client(cluster: Cluster, number: int, chance: Chance, witnesses: dict[str, Witness]) -> None:
@@ -195,9 +210,50 @@ async def misfortunes(seed: int) -> None:
             witness.check(history)
 
 
+async def lossy(seed: int) -> None:
+    """The same clients, and the database fails over to copies that lack its last commits, claims and leases among them."""
+    chance = Chance(seed)
+    async with Cluster.of(actors={"log": Log}, nodes=NODES, world=World(commit_s=0.05)) as cluster:
+        watch, witnesses = Watch(cluster.database), {name: Witness() for name in NAMES}
+        clients = [client(cluster, number, chance, witnesses) for number in range(CLIENTS)]
+        await together(losing(cluster, chance, watch, witnesses), *clients)
+        await sleep(CALM_S)
+        assert not watch.problems, watch.problems
+        for name, witness in witnesses.items():
+            witness.check(await cluster.env.LOG.get(name).add("last", 0.0))
+
+
+async def losing(cluster: Cluster, chance: Chance, watch: Watch, witnesses: dict[str, Witness]) -> None:
+    """Fail over now and then, while a node is frozen or not."""
+    for _ in range(FAULTS):
+        await sleep(3.0 * chance.fraction())
+        node, is_frozen = chance.below(NODES), chance.below(2)
+        if is_frozen:
+            cluster.pause(node)
+            await sleep(FAULT_S * chance.fraction())
+        before = {name: tokens_of(cluster.database, name) for name in NAMES}
+        cluster.failover(lost=1 + chance.below(LOST_MAX))
+        watch.failed_over()
+        for name, witness in witnesses.items():
+            witness.lose(before[name] - tokens_of(cluster.database, name))
+        cluster.resume(node)
+
+
+def tokens_of(database: Database, name: str) -> set[str]:
+    """What the log of that name has in the database."""
+    stored = database.actors.get(f"log/{name}")
+    values = [] if stored is None else [codec.decode(value) for key, value in stored.entries.items() if key.endswith(b"tokens")]
+    return {str(token) for tokens in values for token in tokens}
+
+
 async def scenario(seed: int) -> None:
     """Every other seed the one, or the other."""
     await (misfortunes(seed) if seed % 2 else asleep(seed))
+
+
+def test_nothing_comes_back_after_a_failover_that_lost_commits() -> None:
+    """What was claimed before it commits no more, what it has lost stays lost, and all else is one history."""
+    check(lossy, SEEDS)
 
 
 def test_only_the_owner_commits_and_answers() -> None:
@@ -210,3 +266,10 @@ def test_a_planted_bug_is_found(name: str) -> None:
     """Each planted bug makes the property fail."""
     with sabotaged(CLUSTER_SABOTAGES[name]):
         find(scenario, PLANT_SEEDS)
+
+
+@pytest.mark.parametrize("name", [name for name, plant in CLUSTER_TURN_SABOTAGES.items() if plant.promise == "P1"])
+def test_a_planted_bug_of_failovers_is_found(name: str) -> None:
+    """Each planted bug makes the property fail."""
+    with sabotaged(CLUSTER_TURN_SABOTAGES[name]):
+        find(lossy)

@@ -9,6 +9,7 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import TestApp, World, check
 from tests.properties.harness import UNDONE, Ledger, Refused, assert_whole, beset_by, crashing, evicting, failing, together
+from tests.properties.stage import App
 
 CLIENTS, OPERATIONS = 2, 4
 
@@ -84,7 +85,7 @@ class Parts(Ledger):
 Known = dict[str, set[str]]  # tokens by actor
 
 
-async def client(app: TestApp, name: str, chance: Chance, there: Known, gone: Known) -> None:
+async def client(app: App, name: str, chance: Chance, there: Known, gone: Known) -> None:
     """Run operations, and note which tokens each actor must hold and which it must not, where that is known."""
     for number in range(OPERATIONS):
         own, other = "pq" if chance.below(2) else "qp"
@@ -105,12 +106,12 @@ async def client(app: TestApp, name: str, chance: Chance, there: Known, gone: Kn
         await sleep(0.1 * chance.fraction())
 
 
-async def scenario(seed: int) -> None:
+async def scenario(seed: int, on: type[App] = TestApp) -> None:
     """Clients of two actors that call each other, under no faults, or crashes, full disks and evictions."""
     chance = Chance(seed)
     there: Known = {"p": set(), "q": set()}
     gone: Known = {"p": set(), "q": set()}
-    async with TestApp.of(actors={"parts": Parts}, world=World(commit_s=0.02)) as app:
+    async with on.of(actors={"parts": Parts}, world=World(commit_s=0.02)) as app:
         p, q = app.env.PARTS.get("p"), app.env.PARTS.get("q")
         faults = [crashing(app, chance), failing(app, chance), evicting(app, chance, p, q)] if seed % 2 else []
         async with beset_by(*faults):

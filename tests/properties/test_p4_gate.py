@@ -9,10 +9,13 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
 from tests.properties.harness import beset_by, crashing, evicting, failing, holding, together
+from tests.properties.stage import App
 
 CLIENTS, OPERATIONS = 3, 4
+SETTLED_S = 10.0  # in which signals arrive
 
-APP: list[TestApp] = []  # of the run under way: handlers look at its disk
+APP: list[App] = []  # of the run under way: handlers look at its disk
+PROBLEMS: list[str] = []
 
 
 def assert_durable(*tokens: str) -> None:
@@ -53,8 +56,17 @@ class Writer(Actor):
         """Show what an earlier turn may have left pending in an error."""
         raise ValueError(list(await self.storage.list()))
 
+    async def hint(self, token: str, whom: str) -> None:
+        """Write, and send a signal with the turn."""
+        await self.storage.put(token, 1)
+        await self.env.WRITER.get(whom).signal("listen", token)
+
     async def listen(self, token: str) -> None:
-        assert_durable(token)
+        try:
+            assert_durable(token)
+        except AssertionError as exc:
+            PROBLEMS.append(str(exc))  # a signal is answered to nobody
+            raise
 
 
 class Api(Service):
@@ -68,13 +80,13 @@ class Api(Service):
         return seen
 
 
-async def client(app: TestApp, number: int, chance: Chance) -> None:
+async def client(app: App, number: int, chance: Chance) -> None:
     for operation in range(OPERATIONS):
         name, other = "pq" if chance.below(2) else "qp"
         token = f"{name}:{number}{operation}"
         writer = app.env.WRITER.get(name)
         try:
-            match chance.below(7):
+            match chance.below(8):
                 case 0 | 1:
                     assert_durable(*await writer.write(token, 0.02 * chance.below(2)))
                 case 2:
@@ -88,6 +100,9 @@ async def client(app: TestApp, number: int, chance: Chance) -> None:
                 case 5:
                     await writer.sync(token)
                 case 6:
+                    await writer.hint(token, other)
+                    assert_durable(token)
+                case 7:
                     answer = await app.client.post(f"/{name}/{token}")
                     if answer.status_code == 200:
                         assert_durable(*answer.json())
@@ -100,16 +115,18 @@ async def client(app: TestApp, number: int, chance: Chance) -> None:
         await sleep(0.05 * chance.fraction())
 
 
-async def scenario(seed: int) -> None:
+async def scenario(seed: int, on: type[App] = TestApp) -> None:
     """Replies, reads, calls, service calls and HTTP answers over a slow disk whose commits the test holds, fails and cuts short."""
     chance = Chance(seed)
-    async with TestApp.of(actors={"writer": Writer}, services={"api": Api}, world=World(commit_s=0.1)) as app:
-        APP[:] = [app]
+    async with on.of(actors={"writer": Writer}, services={"api": Api}, world=World(commit_s=0.1)) as app:
+        APP[:], PROBLEMS[:] = [app], []
         faults = [holding(app, chance), evicting(app, chance, app.env.WRITER.get("p"))]
         if seed % 2:
             faults += [crashing(app, chance, 1), failing(app, chance, 1)]
         async with beset_by(*faults):
             await together(*(client(app, number, chance) for number in range(CLIENTS)))
+        await sleep(SETTLED_S)
+        assert not PROBLEMS, PROBLEMS
 
 
 def test_nothing_is_seen_before_it_is_durable() -> None:

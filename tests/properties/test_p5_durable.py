@@ -8,6 +8,7 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
 from tests.properties.harness import Ledger, Witness, beset_by, crashing, together
+from tests.properties.stage import App
 
 LEDGERS, CLIENTS, OPERATIONS, CRASHES = 2, 3, 4, 4
 PAYLOAD_BYTES_MAX = 300
@@ -20,10 +21,10 @@ async def client(name: str, witness: Witness, chance: Chance) -> None:
         await sleep(0.1 * chance.fraction())
 
 
-async def scenario(seed: int) -> None:
+async def scenario(seed: int, on: type[App] = TestApp) -> None:
     """Clients of two actors that write bytes while the process dies again and again, at commits above all."""
     chance = Chance(seed)
-    async with TestApp.of(actors={"ledger": Ledger}, world=World(commit_s=0.05)) as app:
+    async with on.of(actors={"ledger": Ledger}, world=World(commit_s=0.05)) as app:
         witnesses = [Witness(app.env.LEDGER.get(f"{number}")) for number in range(LEDGERS)]
         async with beset_by(crashing(app, chance, CRASHES)):
             await together(*(client(name, witnesses[chance.below(LEDGERS)], chance) for name in "abc"[:CLIENTS]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,10 +15,15 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.logic.retry import RETRIES_MAX
 from stead.runtime.scheduler import POLL_S
+from stead.runtime.turn import CURRENT, Turn
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
 from tests.properties.harness import beset_by, crashing, evicting, failing, jumping, together
+from tests.properties.stage import App
 
 ALARMS = 4
+RUN_S = 0.05
+SETTLED_S = 300.0  # in which every retry comes
+JUMPS_S = 3 * 600.0  # the largest jumps back
 LATE_S = POLL_S + 1  # how late an alarm may be: the wall clock's jumps are noticed at the next look at the index
 
 Run = tuple[str, float]  # an alarm's name, and when a run of it began
@@ -27,12 +34,32 @@ class Scene:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.running: Counter[str] = Counter()
+        self.run_s = RUN_S
+        self._running: list[tuple[str, Turn]] = []
         self.problems: list[str] = []
         self.failures: Counter[str] = Counter()  # still to come, by alarm
 
+    @contextmanager
+    def run(self, key: str) -> Iterator[None]:
+        """The code of a run of an alarm, beside which there may be no other one of an owner."""
+        turn = CURRENT.get()
+        assert turn is not None
+        if _counts(turn) and any(other == key and _counts(beside) for other, beside in self._running):
+            self.problems.append(f"{key} ran beside itself")
+        self._running.append((key, turn))
+        try:
+            yield
+        finally:
+            self._running.remove((key, turn))
 
-SCENE: list[tuple[TestApp, Scene]] = []  # of the run under way
+
+def _counts(turn: Turn) -> bool:
+    """Whether what a turn does may still count: nobody has ended it, and its node has a lease if it needs one."""
+    lease = turn.activation._home.lease
+    return not turn.over and (lease is None or lease.is_held)
+
+
+SCENE: list[tuple[App, Scene]] = []  # of the run under way
 
 
 class Sleeper(Actor):
@@ -51,18 +78,13 @@ class Sleeper(Actor):
         key = f"{self.id}:{alarm.name}"
         if alarm.payload != alarm.name:
             scene.problems.append(f"{key} came with {alarm.payload!r}")
-        if scene.running[key]:
-            scene.problems.append(f"{key} ran beside itself")
-        scene.running[key] += 1
         scene.runs.append((alarm.name, app.clock.elapsed_s()))
-        try:
+        with scene.run(key):
             self.done.append(alarm.name)
-            await sleep(0.05)
+            await sleep(scene.run_s)
             if scene.failures[alarm.name]:
                 scene.failures[alarm.name] -= 1
                 raise ValueError(alarm.name)
-        finally:
-            scene.running[key] -= 1
 
     async def report(self) -> dict[str, Any]:
         alarms = [(alarm.name, alarm.dead, alarm.retry_count, alarm.error) for alarm in await self.alarms.list()]
@@ -79,10 +101,10 @@ async def setter(sleeper: Any, name: str, delay_s: float, told: set[str]) -> Non
     told.add(name)
 
 
-async def under_faults(seed: int) -> None:
+async def under_faults(seed: int, on: type[App] = TestApp) -> None:
     """Alarms, some of which fail a few times, while the process dies, the disk fills up, actors leave and the wall clock jumps."""
     chance, scene = Chance(seed), Scene()
-    async with TestApp.of(actors={"sleeper": Sleeper}, world=World(commit_s=0.05)) as app:
+    async with on.of(actors={"sleeper": Sleeper}, world=World(commit_s=0.05)) as app:
         SCENE[:] = [(app, scene)]
         sleeper = app.env.SLEEPER.get("one")
         told: set[str] = set()
@@ -90,14 +112,13 @@ async def under_faults(seed: int) -> None:
         for name in names:
             scene.failures[name] = max(0, chance.below(6) - 3)
         faults = [crashing(app, chance), failing(app, chance), evicting(app, chance, sleeper)]
-        if seed % 2:
+        if seed % 2 and on is TestApp:
             faults.append(jumping(app, chance))
         async with beset_by(*faults):
             await together(*(setter(sleeper, name, chance.fraction(), told) for name in names))
             await sleep(0.5 * chance.fraction())
         await app.crash()
-        scene.running.clear()
-        await app.clock.advance(seconds=3 * 600 + 300)  # the largest jumps back, and every retry
+        await app.clock.advance(seconds=SETTLED_S + (JUMPS_S if on is TestApp else 0.0))
         report = await sleeper.report()
         done = Counter(report["done"])
         assert not scene.problems, scene.problems
@@ -107,10 +128,10 @@ async def under_faults(seed: int) -> None:
         assert set(done) <= {name for name, _ in scene.runs}
 
 
-async def failing_for_good(seed: int) -> None:
+async def failing_for_good(seed: int, on: type[App] = TestApp) -> None:
     """An alarm that always fails, beside a sound one, with evictions in between and an actor that is busy now and then."""
     chance, scene = Chance(seed), Scene()
-    async with TestApp.of(actors={"sleeper": Sleeper}) as app:
+    async with on.of(actors={"sleeper": Sleeper}) as app:
         SCENE[:] = [(app, scene)]
         sleeper = app.env.SLEEPER.get("one")
         scene.failures["bad"] = 1_000

@@ -13,6 +13,7 @@ from stead.ids import Chance
 from stead.runtime.answers import Answer
 from stead.runtime.derived import DerivedKeys
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.stage import App
 
 REQUESTS = 4
 ACCOUNTS = ("a", "b")
@@ -60,13 +61,13 @@ class Book(Service):
         await self.env.ACCOUNT.get("book").take(amount)
 
 
-async def pay_once(seed: int) -> None:
+async def pay_once(seed: int, on: type[App] = TestApp) -> None:
     """Clients that repeat themselves, several at a time, over crashes and failing disks: each payment happens once, and all who got
     an answer got the same one."""
     chance = Chance(seed)
     services = {"shop": Shop, "book": Book}
     world = World(commit_s=chance.fraction() / 2)
-    async with TestApp.of(actors={"account": Account}, services=services, world=world, seed=seed) as app:
+    async with on.of(actors={"account": Account}, services=services, world=world, seed=seed) as app:
 
         async def ask(number: int) -> str:
             while True:

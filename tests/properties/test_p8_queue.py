@@ -13,6 +13,7 @@ from stead.bindings.queue import QueueShard
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import BINDING_SABOTAGES, TestApp, World, check, find, sabotaged
+from tests.properties.stage import App
 
 SETTLED_S = 120.0  # of virtual time, for every retry
 RETRIES = 2
@@ -38,14 +39,14 @@ def jobs() -> Binding:
     return Binding(queue_class(settings), Queue, {"worker.observer": observer_service(Worker, "jobs")})
 
 
-async def work_through(seed: int) -> None:
+async def work_through(seed: int, on: type[App] = TestApp) -> None:
     """Messages sent while processes die and disks fail: in the end each acknowledged one was processed, or is a dead letter if it
     is poison; none is left over, and no letter is there twice."""
     chance = Worker.chance = Chance(seed)
     Worker.done = set()
     sent: set[int] = set()
     poison: set[int] = set()
-    async with TestApp.of(bindings={"jobs": jobs()}, world=World(commit_s=chance.fraction() / 4), seed=seed) as app:
+    async with on.of(bindings={"jobs": jobs()}, world=World(commit_s=chance.fraction() / 4), seed=seed) as app:
 
         async def send(numbers: list[int]) -> None:
             bad = {number for number in numbers if number % 7 == 3}

@@ -78,7 +78,8 @@ class Moving:
             return await self._order(owner, Move(actor.text, to))
         if not self._here.has(actor):
             return False
-        await self.give(actor, to)
+        # Whoever asked may go away meanwhile, and an actor that has left by half would be held for ever.
+        await asyncio.shield(self._here.tasks.start(self.give(actor, to)))
         return True
 
     async def move_all(self, grace_s: float = MOVE_GRACE_S) -> None:

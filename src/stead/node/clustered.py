@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from stead.clock import sleep
 from stead.cluster import Balancing, Membership, Peers, Reach, Router, Wishes
-from stead.errors import Invalid, Unavailable
+from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
 from stead.ids import ActorId
 from stead.logic.placement import Wish
 from stead.runtime import Dispatcher, Tasks
@@ -15,6 +16,10 @@ from stead.storage.membership import Member, SharedEngine
 
 LOOK_S = 0.5  # how late a node is to notice whom it can speak to
 AGAIN_S = 1.0  # after which a node that drains looks whether it has actors still
+START_PAUSE_S = 0.5  # before a data service is started again
+_PASSING = (Ambiguous, DurabilityLost, EngineFailed, Unavailable)  # of other nodes, and over once another has their actors
+
+log = logging.getLogger("stead.cluster")
 
 
 class ClusterPart:
@@ -56,6 +61,20 @@ class ClusterPart:
     def is_ready(self) -> bool:
         """Whether this node serves actors, its own and those of others."""
         return self.membership.incarnation != 0 and not self.reach.is_cut_off
+
+    def start_beside(self, unit: str, begin: Callable[[], Awaitable[None]]) -> None:
+        """`start_service` without waiting for it."""
+        self._tasks.start(self.start_service(unit, begin))
+
+    async def start_service(self, unit: str, begin: Callable[[], Awaitable[None]]) -> None:
+        """Start a data service, again if the node of an actor that it asks fails meanwhile. What else it raises passes."""
+        while True:
+            try:
+                await begin()
+                return
+            except _PASSING as exc:
+                log.warning("%s could not be started and is tried again: %s", unit, exc)
+            await sleep(START_PAUSE_S)
 
     async def drain(self, grace_s: float) -> None:
         """Give every actor to other nodes, and take in none any more."""

@@ -109,5 +109,6 @@ def _task(task: schema.Task, cls: type[Task]) -> Binding:
         partial(ScheduledTask, settings=settings),
         {settings.service: task_service(task.name, cls)},
         on_start=ScheduledTask.start,
+        starts_beside=True,  # it waits for a run that is under way, wherever
         operations=frozenset({"run", "status", "history"}),
     )

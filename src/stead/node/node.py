@@ -118,12 +118,21 @@ class Node:
         return self._runtime.env
 
     async def start(self) -> None:
-        """Begin: from here on requests are answered and alarms run. What the start of a data service raises passes as it is."""
+        """Begin: from here on requests are answered and alarms run. What the start of a data service raises passes as it is.
+
+        In a cluster the actors that such a start asks may be on another node: if that one fails they are asked again.
+        """
         if self.cluster is not None:
             await self.cluster.start()
         for unit, binding in self._application.bindings.items():
             if binding.on_start is not None:
-                await binding.on_start(self._client(unit))
+                begin = partial(binding.on_start, self._client(unit))
+                if self.cluster is None:
+                    await begin()
+                elif binding.starts_beside:
+                    self.cluster.start_beside(unit, begin)
+                else:
+                    await self.cluster.start_service(unit, begin)
         await self._runtime.start()
         self._is_ready = True
 

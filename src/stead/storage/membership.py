@@ -14,7 +14,8 @@ owner.
 incarnation, share the orphans by their actors' slices (`stead.logic.placement`), so each alarm is exactly one live node's.
 
 **Generations.** A database that failed over to a copy may have lost the last claims and commits. What was claimed before a failover
-commits no more: it has to be claimed again.
+commits no more: it has to be claimed again. And nobody's lease outlasts it: `renew` raises `LeaseLost`, so that what an owner
+remembers and the database has lost is not shown for longer than a lease.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ class SharedEngine(Engine, Protocol):
     async def renew(self) -> list[Member]:
         """Prolong the lease to `lease_s` from the engine's now, and return who is alive, this node too, by incarnation.
 
-        One round trip. Raises `LeaseLost` if the lease is over already, or another has joined under the name.
+        One round trip. Raises `LeaseLost` if the lease is over already, another has joined under the name, or the database has
+        failed over since the node joined.
         """
         ...
 

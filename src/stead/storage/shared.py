@@ -63,6 +63,7 @@ class SharedMemoryEngine(MemoryEngine):
     def __init__(self, store: SharedStore, chance: Chance) -> None:
         super().__init__(store)
         self._chance = chance
+        self._generation = store.generation  # in which it joined
 
     @property
     def incarnation(self) -> int:
@@ -80,14 +81,14 @@ class SharedMemoryEngine(MemoryEngine):
         for row in list(self.store.nodes.values()):
             if row not in live or row.info.name == info.name:
                 self.store.strike(row.incarnation)
-        self._owner = 1 + self._chance.below(INCARNATIONS - 1)
+        self._owner, self._generation = 1 + self._chance.below(INCARNATIONS - 1), self.store.generation
         self.store.enrol(NodeRow(self._owner, info, lease_s, self.store.clock.elapsed_s() + lease_s))
 
     async def renew(self) -> list[Member]:
         self._check_open()
         now_s, row = self.store.clock.elapsed_s(), self.store.nodes.get(self._owner)
-        if row is None or row.expires_s <= now_s:
-            raise LeaseLost(f"the lease of node {self._owner} is over")
+        if row is None or row.expires_s <= now_s or self._generation != self.store.generation:
+            raise LeaseLost(f"the lease of node {self._owner} is over, or the database has failed over")
         self.store.enrol(msgspec.structs.replace(row, expires_s=now_s + row.lease_s))
         return [Member(row.incarnation, row.info, row.is_draining, row.expires_s - now_s) for row in self.store.live()]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stead.testing.sabotage_channels import CHANNEL_SABOTAGES
     from stead.testing.sabotage_cluster import CLUSTER_SABOTAGES
     from stead.testing.sabotage_cluster_sockets import CLUSTER_SOCKET_SABOTAGES
+    from stead.testing.sabotage_cluster_turns import CLUSTER_TURN_SABOTAGES
     from stead.testing.sabotage_sockets import SOCKET_SABOTAGES
     from stead.testing.seat import Place
     from stead.testing.seeds import SEEDS, check, find
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLUSTER_SABOTAGES",
     "CLUSTER_SOCKET_SABOTAGES",
+    "CLUSTER_TURN_SABOTAGES",
     "BINDING_SABOTAGES",
     "CHANNEL_SABOTAGES",
     "SABOTAGES",
@@ -64,6 +66,7 @@ __all__ = [
 _PLACES = {
     "CLUSTER_SABOTAGES": "stead.testing.sabotage_cluster",
     "CLUSTER_SOCKET_SABOTAGES": "stead.testing.sabotage_cluster_sockets",
+    "CLUSTER_TURN_SABOTAGES": "stead.testing.sabotage_cluster_turns",
     "BINDING_SABOTAGES": "stead.testing.sabotage_bindings",
     "CHANNEL_SABOTAGES": "stead.testing.sabotage_channels",
     "SABOTAGES": "stead.testing.sabotage",

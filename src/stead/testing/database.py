@@ -82,6 +82,7 @@ class DatabaseEngine(FaultEngine):
         super().__init__(engine, chance, commit_s)
         self._shared = engine
         self._is_cut = False
+        self._is_mute = False
 
     @property
     def incarnation(self) -> int:
@@ -94,6 +95,10 @@ class DatabaseEngine(FaultEngine):
     def mend(self) -> None:
         """Let everything through again, what still waits too."""
         self._is_cut = False
+
+    def lose_next_answer(self) -> None:
+        """Apply the next batch of commits or not, as the chance says, and tell nobody."""
+        self._is_mute = True
 
     async def crash(self) -> None:
         """Die; what was under way while the way was cut has not arrived."""
@@ -135,7 +140,13 @@ class DatabaseEngine(FaultEngine):
 
     async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
         try:
-            return await super().commit(batch)
+            is_mute, self._is_mute = self._is_mute, False
+            if is_mute and self._chance.below(2):
+                raise _Unanswered("the request was lost (a fault of the test)")
+            verdicts = await super().commit(batch)
+            if is_mute:
+                raise _Unanswered("the answer was lost (a fault of the test)")
+            return verdicts
         except _Unanswered as exc:
             raise Ambiguous("the database did not say whether it committed") from exc
 

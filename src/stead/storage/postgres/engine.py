@@ -41,6 +41,7 @@ class PostgresEngine:
         self._chance = chance
         self._statements = Statements(database.schema, database.fence)
         self._incarnation = 0
+        self._timeline = 0  # on which it joined
         self._writer = Writer(database, self._statements, lambda: self._incarnation, outcome_s)
 
     @classmethod
@@ -159,15 +160,18 @@ class PostgresEngine:
         incarnation = 1 + self._chance.below(INCARNATION_MAX - 1)
         await self._ask(self._statements.bury)
         values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._incarnation)
-        if not await self._ask(self._statements.join, *values):
+        joined = await self._ask(self._statements.join, *values)
+        if not joined:
             raise NameTaken(f"another process runs as node {info.name}")
-        self._incarnation = incarnation
+        self._incarnation, self._timeline = incarnation, int(joined[0][0])
 
     async def renew(self) -> list[Member]:
-        rows = await self._ask(self._statements.renew, self._incarnation)
+        rows = await self._ask(self._statements.renew, self._incarnation, self._timeline)
         members = sorted((_member(row) for row in rows), key=lambda member: member.incarnation)
         if all(member.incarnation != self._incarnation for member in members):
-            raise LeaseLost("the lease was over before it was prolonged, or another joined under the name")
+            raise LeaseLost(
+                "the lease was over before it was prolonged, another joined under the name, or the database failed over"
+            )
         return members
 
     async def leave(self) -> None:

@@ -97,11 +97,11 @@ class Statements:
             ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, info = excluded.info,
                 is_draining = false, lease_s = excluded.lease_s, expires_at = excluded.expires_at
             WHERE $5 OR n.incarnation IN ($6, $2) OR n.expires_at <= clock_timestamp()
-            RETURNING incarnation"""
+            RETURNING {fence.timeline}"""
         self.renew = f"""
             WITH renewed AS (
                 UPDATE {s}.nodes SET expires_at = clock_timestamp() + make_interval(secs => lease_s)
-                WHERE incarnation = $1 AND expires_at > clock_timestamp() RETURNING {member}
+                WHERE incarnation = $1 AND expires_at > clock_timestamp() AND {fence.timeline} = $2 RETURNING {member}
             )
             SELECT * FROM renewed
             UNION ALL SELECT {member} FROM {s}.nodes WHERE incarnation <> $1 AND expires_at > clock_timestamp()"""
