@@ -346,6 +346,7 @@ class Router:
 
     def _send(self, route: Route) -> bool:
         """Send what waits, or take it in here; False if there is no way now."""
+        self._drop_what_is_over(route)
         line, stop = route.line, self._stop(route.target, route)
         if stop == 0 or (line is not None and line.is_closing):
             return False
@@ -363,6 +364,15 @@ class Router:
             route.waiting[0].left_s = self._here.clock.elapsed_s()
             line.send(route.waiting.popleft())
         return not route.waiting
+
+    def _drop_what_is_over(self, route: Route) -> None:
+        if any(item.is_over for item in route.waiting):
+            left = [item for item in route.waiting if not item.is_over]
+            for item in route.waiting:
+                if item.is_over:
+                    self._ended(item)
+            route.waiting.clear()
+            route.waiting.extend(left)
 
     def _take_in(self, route: Route) -> None:
         items = list(route.waiting)

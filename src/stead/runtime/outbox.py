@@ -80,6 +80,7 @@ class Outbox:
         self._answered: dict[int, Signal] = {}  # and not yet written down
         self._is_armed = False  # the alarm is set
         self._is_complete = False  # no signal is stored that is not here
+        self.is_closed = False
 
     @property
     def is_idle(self) -> bool:
@@ -87,6 +88,7 @@ class Outbox:
 
     def close(self) -> None:
         """Send nothing again: another outbox will, and what its target may forget must not come once more from this one."""
+        self.is_closed = True
         self._unsettled.clear()
 
     def enclose(self, signals: Sequence[Leaving], layer: Layer, seq: int) -> None:
@@ -233,7 +235,7 @@ class _Verdict:
         self._number = number
 
     def done(self) -> bool:
-        return False
+        return self._outbox.is_closed  # what has not left for the target by then must not
 
     def set_result(self, value: Any, /) -> None:
         self._outbox.arrived(self._number)
