@@ -38,6 +38,7 @@ soak: $(VENV)/.dev ## 500 sockets in 20 rooms for a minute, every message counte
 
 torture: $(VENV)/.dev ## 3 minutes of faults against 3 nodes and PostgreSQL, every answer checked (TORTURE_FLAGS=--help for the choices)
 	$(BIN)/python -m tests.torture $(TORTURE_FLAGS)
+	STEAD_TORTURE=1 $(BIN)/python -m pytest -q tests/torture
 
 format: $(VENV)/.dev ## rewrite the sources the way check wants them
 	$(BIN)/ruff format .

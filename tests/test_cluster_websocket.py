@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import logging
 import os
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -36,6 +38,15 @@ from tests.cluster_nodes import KEY, Ear, Node, tell
 ANY = "127.0.0.1:0"
 PATIENCE_S = 20.0
 Loop = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@pytest.fixture(autouse=True)
+def lingering() -> Iterator[None]:
+    """What a closed wire still waits for goes with its loop: Python shall say so here, if at all, and not in another test."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.process
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif("STEAD_TORTURE" not in os.environ, reason="minutes of real time: `make torture` runs it"),
+]
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0  # many times what it takes: a loaded machine is no failure

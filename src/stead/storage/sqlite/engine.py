@@ -84,9 +84,9 @@ class SqliteEngine:
         every page of a database of any size. `size_bytes_max` is how large the database file may grow. Raises `EngineFailed` if the
         directory is in use, or the file is damaged, lost, or of a newer release.
         """
-        check_undivided(directory)
         file = DatabaseFile(directory)
         try:
+            check_undivided(directory)
             if read_only:
                 file.check_presence(must_exist=True)
                 return cls(file.path, file.open_reader(), None)
