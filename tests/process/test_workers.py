@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.process
 
 COUNTER = Path(__file__).parents[2] / "examples" / "counter"
+COUNTED = Path(__file__).parents[1] / "torture" / "app"
 LIMIT_S = 60.0
 POLL_S = 0.05
 KEYS = [f"key-{number}" for number in range(24)]
@@ -105,6 +106,18 @@ def test_operators_reach_every_worker(serve: Serve, tmp_path: Path) -> None:
                 stead(*command, "--data", str(data))
             assert "workers that share a data directory" in refused.value.stderr
         assert server.end(signal.SIGTERM) == 0
+
+
+def test_a_key_is_one_key_at_every_worker(serve: Serve, tmp_path: Path) -> None:
+    """Requests with keys are answered once, whichever worker they come to and whichever keeps the answer."""
+    with serve(COUNTED, tmp_path / "data", "--workers", "2") as server:
+        for number in range(6):
+            first, second = (
+                httpx.post(f"{server.address.url}/counters/{number}", headers={"Idempotency-Key": f"k{number}"}, timeout=LIMIT_S)
+                for _ in range(2)
+            )
+            assert first.status_code == 200 and first.json()["value"] == 1
+            assert second.json() == first.json() and second.headers["idempotent-replayed"] == "true"
 
 
 def test_no_worker_outlives_its_parent(serve: Serve, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from websockets.client import ClientProtocol
@@ -195,7 +196,9 @@ class WebSocketWire(asyncio.Protocol):
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if data:
-                self._transport.write(data)
+                # Where the connection was reset a moment ago uvloop raises and asyncio does not; `connection_lost` follows in both.
+                with suppress(RuntimeError):
+                    self._transport.write(data)
 
     def _end(self, reason: str) -> None:
         """The other side ended it, or broke a rule."""
@@ -212,7 +215,8 @@ class WebSocketWire(asyncio.Protocol):
         self._flush()
         self._protocol = _SPENT
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(RuntimeError):
+                self._transport.write_eof()
             self._timer = asyncio.get_running_loop().call_later(CLOSE_S, self._transport.abort)
         else:
             self._transport.close()
