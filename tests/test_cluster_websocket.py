@@ -8,7 +8,6 @@ import gc
 import logging
 import os
 import struct
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -41,12 +40,10 @@ Loop = Callable[[Callable[[], Awaitable[None]]], None]
 
 
 @pytest.fixture(autouse=True)
-def lingering() -> Iterator[None]:
-    """What a closed wire still waits for goes with its loop: Python shall say so here, if at all, and not in another test."""
+def nothing_left() -> Iterator[None]:
+    """What a test leaves open Python shall say here, not in another test."""
     yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    gc.collect()
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,15 +20,6 @@ class OpenPostgres(Protocol):
     """Opens an engine; those of one `place` share their data, and a new place is empty and ends the one before."""
 
     async def __call__(self, place: str = "", **options: Any) -> PostgresEngine: ...
-
-
-@pytest.fixture(autouse=True)
-def cut_off() -> Iterator[None]:
-    """Connections that the proxy of a test has cut go with its loop: Python shall say so here, if at all, not in another test."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +52,8 @@ class Gate:
 
     async def close(self) -> None:
         self._server.close()
-        for stream in self._streams:
-            stream.transport.abort()
         self.open()
+        await end_all(self._streams)
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,6 +79,14 @@ class Gate:
                 await writer.drain()
         finally:
             writer.close()
+
+
+async def end_all(streams: Iterable[asyncio.StreamWriter]) -> None:
+    """Reset connections, and wait until they are closed: one that its loop leaves open is noticed in a later test."""
+    ended = list(streams)
+    for stream in ended:
+        stream.transport.abort()
+    await asyncio.gather(*(stream.wait_closed() for stream in ended), return_exceptions=True)
 
 
 class Field:

@@ -14,6 +14,7 @@ from stead.ids import ActorId, named_id
 from stead.storage.membership import NodeInfo
 from stead.storage.postgres import PostgresEngine
 from stead.testing.conformance import Turns, claimed, everything
+from tests.postgres.faults import end_all
 from tests.postgres.server import Database, running
 
 A, B = named_id("cart", "a"), named_id("cart", "b")
@@ -111,15 +112,22 @@ class Cutter:
         self.target = port
         self.before = before
         self.cuts = 0  # still to come
-        self.server: asyncio.Server
+        self._server: asyncio.Server
+        self._streams: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> int:
         """The port to connect to."""
-        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return int(self.server.sockets[0].getsockname()[1])
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        self._server.close()
+        await end_all(self._streams)
+        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self.target)
+        self._streams |= {writer, upstream}
         is_cut = False
         from_client, from_server = (asyncio.ensure_future(stream.read(1 << 16)) for stream in (reader, upstream_reader))  # noqa: TID251
         while not is_cut:
@@ -165,7 +173,7 @@ def test_unknown_outcomes_are_found_out(database: Database, before: bool) -> Non
             assert await everything(engine, A) == {b"k": MARK + b"%d" % number}
             assert await everything(engine, B) == {b"k": b"%d" % number}
         await engine.close()
-        cutter.server.close()
+        await cutter.close()
 
     asyncio.run(run())
 
@@ -191,6 +199,6 @@ def test_an_outcome_that_stays_unknown_is_ambiguous(database: Database) -> None:
         await asyncio.to_thread(database.start)
         assert (await engine.claim(A)).entries == {b"k": MARK}
         await engine.close()
-        cutter.server.close()
+        await cutter.close()
 
     asyncio.run(run())

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from stead.clock import SystemClock
-from stead.storage.sqlite import share_directory
+from stead.storage.sqlite import is_alive, share_directory
 
 if TYPE_CHECKING:
     from tests.process.conftest import Serve, Server
@@ -53,14 +53,6 @@ def increment_when_possible(server: Server, key: str) -> int:
             assert not isinstance(exc, httpx.HTTPStatusError) or exc.response.status_code == 503, exc
             assert SystemClock().elapsed_s() < until_s, "the worker does not come back"
             Event().wait(POLL_S)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def stead(*arguments: str) -> Any:

@@ -12,7 +12,7 @@ from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
 from stead.clock import Clock
 from stead.cluster import Membership, Peers, TlsFiles, WebSocketNetwork, split_address
-from stead.ids import ANSWERS_UNIT, Chance
+from stead.ids import Chance
 from stead.node import ClusterPart, ClusterSettings, LoadedApplication
 from stead.storage.membership import NodeInfo, SharedEngine
 from stead.storage.sqlite import WorkerEngine
@@ -68,7 +68,6 @@ class Joining:
             region=settings.region,
             labels=dict(settings.label_map()),
             application=digest(application.directory),
-            units=tuple(sorted({*application.every_actor, ANSWERS_UNIT})),
         )
         return ClusterPart(engine, peers, Membership(engine, info, clock, settings.lease_s))
 

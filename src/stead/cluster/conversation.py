@@ -44,6 +44,19 @@ class Listener(Protocol):
         ...
 
 
+class Deaf:
+    """A listener of what nobody waits for: the peer has said all with the opening, or nobody understood that."""
+
+    def received(self, payload: bytes) -> None:
+        return
+
+    def ended(self) -> None:
+        return
+
+    def lost(self) -> None:
+        return
+
+
 class Outlet(Protocol):
     """What a conversation needs of its channel."""
 

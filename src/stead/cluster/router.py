@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from stead.clock import Clock, sleep
-from stead.cluster.conversation import Conversation, Listener
+from stead.cluster.conversation import Conversation, Deaf, Listener
 from stead.cluster.membership import Membership
 from stead.cluster.moving import Moving
 from stead.cluster.peers import Peers, Unreachable
@@ -366,13 +366,9 @@ class Router:
         return not route.waiting
 
     def _drop_what_is_over(self, route: Route) -> None:
-        if any(item.is_over for item in route.waiting):
-            left = [item for item in route.waiting if not item.is_over]
-            for item in route.waiting:
-                if item.is_over:
-                    self._ended(item)
-            route.waiting.clear()
-            route.waiting.extend(left)
+        for item in [item for item in route.waiting if item.is_over]:
+            self._ended(item)
+            route.waiting.remove(item)
 
     def _take_in(self, route: Route) -> None:
         items = list(route.waiting)
@@ -518,7 +514,7 @@ class Router:
                 return Served(self, peer, parse_id(opened.actor), conversation)
         except MALFORMED:
             conversation.abort()
-            return _Deaf()
+            return Deaf()
         if isinstance(opened, ForSockets):
             return self.halls.opened(peer, opened, conversation)
         if isinstance(opened, Gather):
@@ -563,16 +559,3 @@ class Router:
         if route is None or route.owner in {0, self.me} or self._here.has(route.target):
             return False
         return self._here.clock.elapsed_s() - route.refused_s < FRESH_S and self._may_own(route.owner)
-
-
-class _Deaf:
-    """Hears what a peer says that nobody understands."""
-
-    def received(self, payload: bytes) -> None:
-        return
-
-    def ended(self) -> None:
-        return
-
-    def lost(self) -> None:
-        return

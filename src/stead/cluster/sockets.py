@@ -23,7 +23,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from stead.clock import sleep
-from stead.cluster.conversation import Conversation, Listener
+from stead.cluster.conversation import Conversation, Deaf, Listener
 from stead.cluster.far import FarGuests, Guests
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.wire import ForSockets, Gather, encode
@@ -470,7 +470,7 @@ class Edges:
     def called(self, peer: int, opening: Gather, conversation: Conversation) -> Listener:
         """`summon`, from another node; the conversation ends once it is done."""
         self.tasks.start(self._answer(parse_id(opening.actor), peer, conversation))
-        return _Deaf()
+        return Deaf()
 
     async def _answer(self, actor: ActorId, peer: int, conversation: Conversation) -> None:
         try:
@@ -491,16 +491,3 @@ class Edges:
         """Look for no owner any more."""
         for room in self._edge_rooms.values():
             room.cut_off()
-
-
-class _Deaf:
-    """Hears nothing: the other side has said all with the opening."""
-
-    def received(self, payload: bytes) -> None:
-        return
-
-    def ended(self) -> None:
-        return
-
-    def lost(self) -> None:
-        return

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+import msgspec
+
 from stead.clock import sleep
 from stead.cluster import Balancing, Membership, Peers, Reach, Router, Wishes
 from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
@@ -42,8 +44,9 @@ class ClusterPart:
         self._is_fixed = engine.has_fixed_owners
 
     def elsewhere(self, wishes: Mapping[str, Wish], here: Dispatcher) -> Router:
-        """The node's way to the others. `wishes` says by unit where its actors should be."""
+        """The node's way to the others, whom it will tell what it runs. `wishes` says by unit where its actors should be."""
         self.here = here
+        self.membership.info = msgspec.structs.replace(self.membership.info, units=here.units)
         self.reach = Reach(self._peers, self.membership, here.clock, has_shares=self._is_fixed)
         found = Wishes({} if self._is_fixed else wishes)
         self.router = Router(here, self._peers, self.membership, self._engine, self.reach, found)

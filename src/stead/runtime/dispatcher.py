@@ -110,6 +110,11 @@ class Dispatcher:
         self.lease = None if self._elsewhere is None else self._elsewhere.lease
         self._kept: dict[str, int] = {}  # in a cluster, by id: the epochs of actors whose claim outlasts their hibernation
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units whose actors this node can run, Stead's own among them."""
+        return tuple(sorted(self._classes))
+
     def deliver(self, target: ActorId | str, event: Event) -> Awaitable[Any]:
         """Hand an event over; what comes back is its reply. The event is in the target's mailbox when this returns."""
         if isinstance(target, str):
