@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -12,7 +13,7 @@ from stead.ids import named_id
 from stead.runtime.commits import Committer
 from stead.runtime.gate import Gate, LeasedGate
 from stead.runtime.tasks import Tasks
-from stead.storage.contract import Commit
+from stead.storage.contract import BATCH_COMMITS_MAX, Commit
 from stead.storage.memory import MemoryEngine
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -49,6 +50,99 @@ async def test_an_unknown_outcome_is_not_called_a_loss(error: SteadError, heard:
     await sleep(0)
     await tasks.close()
     assert [type(error) for error in owner.errors] == [heard]
+
+
+class Slow(MemoryEngine):
+    """Works on two batches at once, each until it is let go."""
+
+    @property
+    def flights(self) -> int:
+        return 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way: list[tuple[list[Commit], asyncio.Event]] = []
+
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+        let_go = asyncio.Event()
+        self.under_way.append((list(batch), let_go))
+        await let_go.wait()
+        self.under_way = [flight for flight in self.under_way if flight[1] is not let_go]
+        return await super().commit(batch)
+
+    def names(self) -> list[list[tuple[str, int]]]:
+        """What each flight has of which actor, by name and `seq`."""
+        return [[(commit.actor.text.partition("/")[2], commit.seq) for commit in batch] for batch, _ in self.under_way]
+
+
+class Tally:
+    """Hears that everything became durable, in the order of each actor."""
+
+    def __init__(self) -> None:
+        self.durable: dict[str, list[int]] = {}
+
+    def commit_durable(self, commit: Commit) -> None:
+        self.durable.setdefault(commit.actor.text, []).append(commit.seq)
+
+    def commit_lost(self, commit: Commit, error: SteadError) -> None:
+        raise error
+
+
+async def rounds() -> None:
+    for _ in range(10):
+        await sleep(0)
+
+
+async def test_a_second_flight_is_as_large_as_the_first_and_shares_no_actor_with_it() -> None:
+    engine, tasks, tally = Slow(), Tasks(), Tally()
+    committer = Committer(engine, tasks)
+    epochs = {name: (await engine.claim(named_id("counter", name))).epoch for name in "abcdef"}
+
+    def submit(*commits: tuple[str, int]) -> None:
+        for name, seq in commits:
+            committer.submit(Commit(named_id("counter", name), epochs[name], seq, {b"k": b"v"}, {}, 2, 0), tally)
+
+    submit(("a", 1), ("b", 1))
+    await rounds()
+    assert engine.names() == [[("a", 1), ("b", 1)]]
+    submit(("c", 1), ("a", 2), ("a", 3))  # one that may go, and two that must not: fewer than are under way
+    await rounds()
+    assert engine.names() == [[("a", 1), ("b", 1)]]
+    submit(("d", 1))
+    await rounds()
+    assert engine.names() == [[("a", 1), ("b", 1)], [("c", 1), ("d", 1)]]
+    submit(("e", 1), ("f", 1), ("c", 2))  # two flights are all
+    await rounds()
+    assert len(engine.under_way) == 2
+    engine.under_way[0][1].set()
+    await rounds()
+    assert engine.names() == [[("c", 1), ("d", 1)], [("e", 1), ("f", 1), ("a", 2), ("a", 3)]]
+    while engine.under_way:
+        engine.under_way[0][1].set()
+        await rounds()
+    assert tally.durable == {
+        f"counter/{name}": seqs for name, seqs in {"a": [1, 2, 3], "b": [1], "c": [1, 2], "d": [1], "e": [1], "f": [1]}.items()
+    }
+    assert committer.is_idle
+    await tasks.close()
+
+
+async def test_what_one_batch_cannot_hold_waits_behind_its_actors() -> None:
+    engine, tasks, tally = Slow(), Tasks(), Tally()
+    committer = Committer(engine, tasks)
+    epoch = (await engine.claim(ACTOR)).epoch
+    count = 2 * BATCH_COMMITS_MAX + 1
+    for seq in range(1, count + 1):
+        committer.submit(Commit(ACTOR, epoch, seq, {b"k": b"v"}, {}, 2, 0), tally)
+    sizes = []
+    await rounds()
+    while engine.under_way:
+        sizes.append([len(batch) for batch, _ in engine.under_way])
+        engine.under_way[0][1].set()
+        await rounds()
+    assert sizes == [[BATCH_COMMITS_MAX], [BATCH_COMMITS_MAX], [1]]
+    assert tally.durable == {ACTOR.text: list(range(1, count + 1))}
+    await tasks.close()
 
 
 class Lease:

@@ -4,6 +4,10 @@ While the engine makes one batch durable the next one collects, so a lone write 
 Where a batch was shared the next one begins a round of the loop later: the answers go out before the writer competes with them for
 the interpreter, and what that round brings shares the flush.
 
+An engine whose flush costs time but no processor takes a second batch meanwhile, as soon as that is as large as what is under way:
+so both stay large, and neither the engine nor the turns wait for the other. The commits of one actor are never in two batches at
+once: what follows one under way waits for it.
+
 The engine refuses single commits whose owner was fenced; if it fails as a whole, nothing of the batch was applied, unless it says
 that it does not know.
 """
@@ -35,36 +39,48 @@ class Committer:
         self._engine = engine
         self._tasks = tasks
         self._queue: deque[tuple[Commit, Committed]] = deque()
-        self._running = False
+        self._behind: dict[str, list[tuple[Commit, Committed]]] = {}  # by actor under way: what waits for that
+        self._under_way = 0  # commits
+        self._flights = 0
         self._was_shared = False
         self.commits = 0
         self.flushes = 0
 
     @property
     def is_idle(self) -> bool:
-        return not self._running
+        return not self._flights
 
     def submit(self, commit: Commit, owner: Committed) -> None:
-        self._queue.append((commit, owner))
-        if not self._running:
-            self._running = True
+        self._enqueue((commit, owner))
+        if not self._flights or (self._flights < self._engine.flights and self._under_way and self._is_worth_a_flight()):
+            self._flights += 1
             self._tasks.start(self._flush())
+
+    def _enqueue(self, item: tuple[Commit, Committed]) -> None:
+        behind = self._behind.get(item[0].actor.text)
+        (self._queue if behind is None else behind).append(item)
+
+    def _is_worth_a_flight(self) -> bool:
+        return len(self._queue) >= max(self._under_way, 1)
 
     async def _flush(self) -> None:
         try:
-            while self._queue:
+            while self._is_worth_a_flight():
                 if self._was_shared:
                     await sleep(0)
-                await self._flush_batch()
+                if self._queue:  # another flight may have taken it meanwhile
+                    await self._flush_batch()
         finally:
-            self._running = False
+            self._flights -= 1
 
     async def _flush_batch(self) -> None:
-        batch = [self._queue.popleft() for _ in range(min(len(self._queue), BATCH_COMMITS_MAX))]
+        batch = self._take()
         self._was_shared = len(batch) > 1
+        self._under_way += len(batch)
         try:
             applied = await self._engine.commit([commit for commit, _ in batch])
         except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
+            self._landed(batch)
             for commit, owner in batch:
                 lost: SteadError
                 if isinstance(exc, Ambiguous):
@@ -74,6 +90,7 @@ class Committer:
                 lost.__cause__ = exc
                 owner.commit_lost(commit, lost)
             return
+        self._landed(batch)
         self.flushes += 1
         for (commit, owner), durable in zip(batch, applied, strict=True):
             if durable:
@@ -81,3 +98,19 @@ class Committer:
                 owner.commit_durable(commit)
             else:
                 owner.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))
+
+    def _take(self) -> list[tuple[Commit, Committed]]:
+        queue = self._queue
+        batch = [queue.popleft() for _ in range(min(len(queue), BATCH_COMMITS_MAX))]
+        for commit, _ in batch:
+            self._behind[commit.actor.text] = []
+        if queue:  # more than one batch holds
+            self._queue = deque()
+            for item in queue:
+                self._enqueue(item)
+        return batch
+
+    def _landed(self, batch: list[tuple[Commit, Committed]]) -> None:
+        self._under_way -= len(batch)
+        for commit, _ in batch:
+            self._queue.extend(self._behind.pop(commit.actor.text, ()))

@@ -74,6 +74,11 @@ class AlarmRow(msgspec.Struct, frozen=True):
 class Engine(Protocol):
     """Where actors are durable. Every method raises `EngineFailed` when the medium fails; the message says what to do."""
 
+    @property
+    def flights(self) -> int:
+        """How many batches it works on at once: no more are worth sending. Batches under way together share no actor."""
+        ...
+
     async def claim(self, actor: ActorId) -> Claim:
         """Make the caller the owner: later commits with an earlier epoch are refused. An actor never seen has seq 0, no entries.
 

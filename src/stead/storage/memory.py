@@ -94,6 +94,10 @@ class MemoryEngine:
         self._owner = self._begin()
         self._is_closed = False
 
+    @property
+    def flights(self) -> int:
+        return 1
+
     async def claim(self, actor: ActorId) -> Claim:
         self._check_open()
         self._check_claim(actor)

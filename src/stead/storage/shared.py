@@ -66,6 +66,10 @@ class SharedMemoryEngine(MemoryEngine):
         self._generation = store.generation  # in which it joined
 
     @property
+    def flights(self) -> int:
+        return 2
+
+    @property
     def incarnation(self) -> int:
         return self._owner
 

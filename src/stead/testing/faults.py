@@ -100,6 +100,10 @@ class FaultEngine:
                     return
                 await self._engine.commit(flight.batch)
 
+    @property
+    def flights(self) -> int:
+        return self._engine.flights
+
     async def claim(self, actor: ActorId) -> Claim:
         await self._reach()
         return await self._engine.claim(actor)

@@ -284,7 +284,7 @@ def acknowledged_before_durable(right: Any) -> Any:
             for commit, owner in batch:
                 owner.commit_durable(commit)
             await self._engine.commit([commit for commit, _ in batch])
-        self._running = False
+        self._flights -= 1
 
     return flush
 

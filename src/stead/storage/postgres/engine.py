@@ -22,7 +22,7 @@ from stead.storage.postgres.database import Database
 from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure, shown
 from stead.storage.postgres.schema import checked_schema, migrate
 from stead.storage.postgres.statements import Statements
-from stead.storage.postgres.writer import Writer
+from stead.storage.postgres.writer import FLIGHTS_MAX, Writer
 
 CONNECTIONS = 4  # of a node: two commit, two read and claim
 OUTCOME_S = 30.0  # what a commit whose connection ended waits for its outcome: most failovers take less
@@ -92,6 +92,10 @@ class PostgresEngine:
     @property
     def incarnation(self) -> int:
         return self._incarnation
+
+    @property
+    def flights(self) -> int:
+        return FLIGHTS_MAX
 
     async def claim(self, actor: ActorId) -> Claim:
         self._database.check_open()

@@ -107,6 +107,10 @@ class SqliteEngine:
         except OSError as exc:
             raise EngineFailed(f"the data directory {directory} cannot be used: {exc}") from exc
 
+    @property
+    def flights(self) -> int:
+        return 1  # one writer, one file
+
     async def claim(self, actor: ActorId) -> Claim:
         if self._writer is None:
             raise EngineFailed(f"{self._path} is open for reading only or closed: nothing can be claimed")

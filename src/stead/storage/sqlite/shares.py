@@ -44,6 +44,10 @@ class Shares:
         engines = [SqliteEngine.open(share_directory(data, index, count), clock, read_only=read_only) for index in range(count)]
         return cls(engines)
 
+    @property
+    def flights(self) -> int:
+        return 1
+
     async def claim(self, actor: ActorId) -> Claim:
         return await self._engine(actor).claim(actor)
 
