@@ -9,12 +9,13 @@ import pytest
 
 from stead.clock import sleep
 from stead.errors import Ambiguous, DurabilityLost, EngineFailed, SteadError
-from stead.ids import named_id
+from stead.ids import Chance, named_id
 from stead.runtime.commits import Committer
 from stead.runtime.gate import Gate, LeasedGate
 from stead.runtime.tasks import Tasks
-from stead.storage.contract import BATCH_COMMITS_MAX, Commit
+from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Refused, Verdict
 from stead.storage.memory import MemoryEngine
+from stead.testing.faults import FaultEngine
 
 pytestmark = pytest.mark.usefixtures("clock")
 ACTOR = named_id("counter", "a")
@@ -91,6 +92,33 @@ class Tally:
 async def rounds() -> None:
     for _ in range(10):
         await sleep(0)
+
+
+class Picky(FaultEngine):
+    """Cannot store what actors named "x" hold."""
+
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
+        verdicts = list[Verdict](await super().commit([commit for commit in batch if commit.actor.name != "x"]))
+        for position, commit in enumerate(batch):
+            if commit.actor.name == "x":
+                verdicts.insert(position, Refused(EngineFailed("too large for an index")))
+        return verdicts
+
+
+async def test_who_is_refused_hears_why_and_who_is_fenced_that() -> None:
+    """Each as `DurabilityLost`; what shared the batch with them is durable."""
+    engine, tasks, refused, fenced, tally = Picky(MemoryEngine(), Chance(1)), Tasks(), Owner(), Owner(), Tally()
+    committer = Committer(engine, tasks)
+    epochs = {name: (await engine.claim(named_id("counter", name))).epoch - (name == "old") for name in ("x", "old", "a")}
+    for name, owner in (("x", refused), ("old", fenced), ("a", tally)):
+        committer.submit(Commit(named_id("counter", name), epochs[name], 1, {b"k": b"v"}, {}, 2, 0), owner)
+    while not committer.is_idle:
+        await sleep(0)
+    await tasks.close()
+    assert tally.durable == {"counter/a": [1]} and (committer.flushes, committer.commits) == (1, 1)
+    for owner, said in ((refused, "too large for an index"), (fenced, "another owner has taken over counter/old")):
+        [error] = owner.errors
+        assert isinstance(error, DurabilityLost) and said in str(error)
 
 
 async def test_a_second_flight_is_as_large_as_the_first_and_shares_no_actor_with_it() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from random import Random  # noqa: TID251 - the seed of each test case
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from stead.clock import SystemClock
 from stead.errors import EngineFailed
 from stead.ids import named_id
-from stead.storage.contract import Commit
+from stead.storage.contract import Commit, Refused
 from stead.storage.membership import NodeInfo
 from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres.connections import PLAN_QUERIES_MIN, Connections
@@ -107,7 +106,10 @@ async def test_poison_fails_alone(engine: PostgresEngine) -> None:
     assert (first.result(), last.result()) == ([True], [True])
     assert isinstance(alone.result(), EngineFailed)
     batch = [a.turn({b"k": b"4"}), c.turn({b"k": b"5"}), c.turn(alarms={"\ud800": 1}), c.turn({b"k": b"6"}), a.turn({b"k": b"7"})]
-    assert await engine.commit(batch) == [True, True, False, False, True]
+    verdicts = await engine.commit(batch)
+    assert [bool(verdict) for verdict in verdicts] == [True, True, False, False, True]
+    assert isinstance(verdicts[2], Refused) and "surrogates not allowed" in str(verdicts[2].error)
+    assert verdicts[3] is False  # it does not follow
     assert [await everything(engine, actor) for actor in (A, B, C)] == [{b"k": b"7"}, {}, {b"k": b"5"}]
     b.seq = 0
     assert await engine.commit([b.turn({b"k": b"2"})]) == [True]
@@ -122,19 +124,16 @@ async def test_a_batch_of_nothing_but_poison_raises(engine: PostgresEngine) -> N
     assert (await engine.claim(A)).seq == 0
 
 
-def test_the_reason_for_a_refusal_is_logged(open_postgres: OpenPostgres, caplog: pytest.LogCaptureFixture) -> None:
-    """A False for poison among others is explained in the log, because its caller cannot tell it from a fence."""
-
-    async def run() -> None:
-        engine = await open_postgres()
-        await engine.join(NODE, 60)
-        a, b = await claimed(engine, A), await claimed(engine, B)
-        with caplog.at_level(logging.ERROR, "stead"):
-            assert await engine.commit([a.turn(), b.turn(alarms={"": 1 << 70})]) == [True, False]
-        await engine.close()
-
-    asyncio.run(run())
-    assert "commit 1 of cart/b was refused" in caplog.text
+@over_engine
+async def test_a_refusal_says_why(engine: PostgresEngine) -> None:
+    """The verdict on poison among others is not that on a fenced commit: it carries what the driver or the server said."""
+    a, b, c = [await claimed(engine, actor) for actor in (A, B, C)]
+    fenced = c.turn()
+    await claimed(engine, C)
+    applied, refused, stale = await engine.commit([a.turn(), b.turn(alarms={"": 1 << 70}), fenced])
+    assert (applied, stale) == (True, False)
+    assert isinstance(refused, Refused) and not refused
+    assert "refuses the statement" in str(refused.error) and "out of int64 range" in str(refused.error)
 
 
 @over_engine

@@ -8,8 +8,8 @@ An engine whose flush costs time but no processor takes a second batch meanwhile
 so both stay large, and neither the engine nor the turns wait for the other. The commits of one actor are never in two batches at
 once: what follows one under way waits for it.
 
-The engine refuses single commits whose owner was fenced; if it fails as a whole, nothing of the batch was applied, unless it says
-that it does not know.
+The engine refuses single commits, whose owner was fenced or which it cannot store; if it fails as a whole, nothing of the batch was
+applied, unless it says that it does not know.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Protocol
 from stead.clock import sleep
 from stead.errors import Ambiguous, DurabilityLost, SteadError
 from stead.runtime.tasks import Tasks
-from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Engine
+from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Engine, Refused
 
 
 class Committed(Protocol):
@@ -78,24 +78,20 @@ class Committer:
         self._was_shared = len(batch) > 1
         self._under_way += len(batch)
         try:
-            applied = await self._engine.commit([commit for commit, _ in batch])
+            verdicts = await self._engine.commit([commit for commit, _ in batch])
         except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
             self._landed(batch)
             for commit, owner in batch:
-                lost: SteadError
-                if isinstance(exc, Ambiguous):
-                    lost = Ambiguous(f"the writes of {commit.actor} may be durable: {exc}")
-                else:
-                    lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {exc}")
-                lost.__cause__ = exc
-                owner.commit_lost(commit, lost)
+                owner.commit_lost(commit, _lost(commit, exc))
             return
         self._landed(batch)
         self.flushes += 1
-        for (commit, owner), durable in zip(batch, applied, strict=True):
-            if durable:
+        for (commit, owner), verdict in zip(batch, verdicts, strict=True):
+            if verdict:
                 self.commits += 1
                 owner.commit_durable(commit)
+            elif isinstance(verdict, Refused):
+                owner.commit_lost(commit, _lost(commit, verdict.error))
             else:
                 owner.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))
 
@@ -114,3 +110,14 @@ class Committer:
         self._under_way -= len(batch)
         for commit, _ in batch:
             self._queue.extend(self._behind.pop(commit.actor.text, ()))
+
+
+def _lost(commit: Commit, reason: Exception) -> SteadError:
+    """What whoever waits for a commit is told that the engine could not store, or does not know of."""
+    lost: SteadError
+    if isinstance(reason, Ambiguous):
+        lost = Ambiguous(f"the writes of {commit.actor} may be durable: {reason}")
+    else:
+        lost = DurabilityLost(f"the writes of {commit.actor} could not be made durable and were undone: {reason}")
+    lost.__cause__ = reason
+    return lost

@@ -11,10 +11,11 @@ do that several nodes share is in `membership.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
+from stead.errors import EngineFailed
 from stead.ids import ActorId
 
 LOAD_BYTES_MAX = 256 * 1024  # an actor up to this size is loaded whole by `claim`: one read instead of many
@@ -41,6 +42,18 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int  # all keys and values once this has been applied
     at_ms: int  # wall time of the turn
     erase: bool = False  # drop every entry and alarm before applying the writes
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """The verdict on a commit that could not be stored though others of its batch were. As false as that on a fenced one."""
+
+    error: EngineFailed  # why: something that it holds, as a rule
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+Verdict = bool | Refused
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -90,13 +103,13 @@ class Engine(Protocol):
         """Give ownership up, where it is still held. Later commits with this epoch are refused."""
         ...
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         """Make the batch durable in one atomic step and say for each commit, in order, whether it was applied.
 
-        False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. The others are unaffected. If
-        it raises `EngineFailed`, nothing of the batch was applied; if `Ambiguous`, all of it or nothing, and the engine could not
-        find out in time. At most BATCH_COMMITS_MAX commits; one actor may appear several times, in the order of its `seq`; a
-        refused commit refuses the later ones of the same claim.
+        False means fenced: the epoch is no longer the owner's, or `seq` does not follow the last one. `Refused` tells another
+        reason. The others are unaffected. If it raises `EngineFailed`, nothing of the batch was applied; if `Ambiguous`, all of it
+        or nothing, and the engine could not find out in time. At most BATCH_COMMITS_MAX commits; one actor may appear several
+        times, in the order of its `seq`; a refused commit refuses the later ones of the same claim.
         """
         ...
 

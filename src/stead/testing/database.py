@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from stead.clock import Clock, sleep
 from stead.errors import Ambiguous, EngineFailed
 from stead.ids import ActorId, Chance
-from stead.storage.contract import Commit
+from stead.storage.contract import Commit, Verdict
 from stead.storage.membership import Member, NodeInfo
 from stead.storage.memory import Ownership
 from stead.storage.shared import NodeRow, SharedMemoryEngine, SharedStore
@@ -138,7 +138,7 @@ class DatabaseEngine(FaultEngine):
         await self._reach()
         return await self._shared.owned(incarnation)
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         try:
             is_mute, self._is_mute = self._is_mute, False
             if is_mute and self._chance.below(2):

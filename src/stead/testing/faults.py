@@ -16,7 +16,7 @@ from typing import Self
 from stead.clock import sleep
 from stead.errors import EngineFailed
 from stead.ids import ActorId, Chance
-from stead.storage.contract import ActorRow, AlarmRow, Claim, Commit, Engine
+from stead.storage.contract import ActorRow, AlarmRow, Claim, Commit, Engine, Verdict
 
 _STEPS_MAX = 4  # of the loop that an answer of the engine takes at most, so that others run in between
 
@@ -110,7 +110,7 @@ class FaultEngine:
         await self._reach()
         await self._engine.release(actor, epoch)
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         flight = _Flight(batch)
         self._flights.append(flight)
         try:

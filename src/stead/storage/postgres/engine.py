@@ -15,7 +15,7 @@ import msgspec
 from stead.clock import Clock
 from stead.errors import EngineFailed
 from stead.ids import ActorId, Chance, parse_id
-from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit, OwnedElsewhere
+from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit, OwnedElsewhere, Verdict
 from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
 from stead.storage.postgres.connections import Connections
 from stead.storage.postgres.database import Database
@@ -119,7 +119,7 @@ class PostgresEngine:
         await self._writer.wait_answered(actor.text)
         await self._ask(self._statements.release, actor.text, self._incarnation, epoch)
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         assert len(batch) <= BATCH_COMMITS_MAX, f"a batch holds {BATCH_COMMITS_MAX} commits at most"
         self._database.check_open()
         return await self._writer.submit(batch) if batch else []

@@ -8,18 +8,17 @@ process that has not noticed; to read `seq` would not settle it. So the same sta
 whichever comes first. Where the second finds that it does not follow, the row says whether the first one did it. If no answer comes
 within `outcome_s`, that is `Ambiguous`.
 
-**Poison.** What the server refuses for its content is halved until one commit is left: it alone is refused, and the log says why.
+**Poison.** What the server refuses for its content is halved until one commit is left: it alone is `Refused`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from stead.errors import Ambiguous, EngineFailed
-from stead.storage.contract import BATCH_COMMITS_MAX, Commit
+from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Refused, Verdict
 from stead.storage.postgres.change import FOLDED_MAX, Chain, Change
 from stead.storage.postgres.database import STATEMENT_S_MAX, Database, Pause
 from stead.storage.postgres.failure import CONTENT_ERRORS, DRIVER_ERRORS, Unreached, failure, is_conflict, is_lost
@@ -28,8 +27,6 @@ from stead.storage.postgres.statements import Statements
 FLIGHTS_MAX = 2  # statements under way: one is being flushed while the next is being worked on
 GROUP_BYTES_MAX = 16 * 1024 * 1024  # callers stop sharing a statement beyond it; a message may have a GiB
 UNSENT_S_MAX = 5.0  # without a connection, before a batch fails of which nothing was sent
-
-log = logging.getLogger("stead")
 
 
 class Poisoned(Exception):
@@ -45,7 +42,7 @@ class Request:
         self.commits = commits
         self.actors = {commit.actor.text for commit in commits}
         self.size_bytes = sum(len(value) for commit in commits for value in commit.writes.values() if value is not None)
-        self.done: asyncio.Future[Sequence[bool]] = asyncio.get_running_loop().create_future()
+        self.done: asyncio.Future[Sequence[Verdict]] = asyncio.get_running_loop().create_future()
 
 
 class Writer:
@@ -60,7 +57,7 @@ class Writer:
         self._busy: set[str] = set()  # actors of the statements under way
         self._flights: set[asyncio.Task[None]] = set()
 
-    def submit(self, commits: Sequence[Commit]) -> asyncio.Future[Sequence[bool]]:
+    def submit(self, commits: Sequence[Commit]) -> asyncio.Future[Sequence[Verdict]]:
         """The verdicts, in order."""
         request = Request(commits)
         self._queue.append(request)
@@ -123,30 +120,27 @@ class Writer:
             self._start()
 
     @staticmethod
-    def _answer(request: Request, verdicts: list[bool | EngineFailed]) -> None:
+    def _answer(request: Request, verdicts: list[Verdict]) -> None:
         if request.done.done():
             return  # who waited was cancelled; the commits stand all the same
-        failed = [verdict for verdict in verdicts if isinstance(verdict, EngineFailed)]
-        if failed and not any(verdict is True for verdict in verdicts):
-            request.done.set_exception(failed[0])
-            return
-        for commit, verdict in zip(request.commits, verdicts, strict=True):
-            if isinstance(verdict, EngineFailed):
-                log.error("commit %d of %s was refused: %s", commit.seq, commit.actor, verdict)
-        request.done.set_result([verdict is True for verdict in verdicts])
+        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+        if refused and not any(verdicts):
+            request.done.set_exception(refused[0].error)
+        else:
+            request.done.set_result(verdicts)
 
-    async def _apply(self, commits: list[Commit]) -> list[bool | EngineFailed]:
+    async def _apply(self, commits: list[Commit]) -> list[Verdict]:
         """Make them durable in one statement, or in as many as one actor has claims among them."""
-        verdicts: list[bool | EngineFailed] = [False] * len(commits)
+        verdicts: list[Verdict] = [False] * len(commits)
         refused: set[tuple[str, int]] = set()
         waiting = list(enumerate(commits))
         while waiting:
             chains, waiting = _chained(waiting, refused)
             await self._settle(chains, verdicts)
-            refused |= {chain.claim for chain in chains if verdicts[chain.positions[-1]] is not True}
+            refused |= {chain.claim for chain in chains if not verdicts[chain.positions[-1]]}
         return verdicts
 
-    async def _settle(self, chains: list[Chain], verdicts: list[bool | EngineFailed]) -> None:
+    async def _settle(self, chains: list[Chain], verdicts: list[Verdict]) -> None:
         """Write the verdicts on `chains`."""
         try:
             applied = await self._send(chains)
@@ -157,14 +151,15 @@ class Writer:
             elif len(chains[0].commits) > 1:
                 parts = [[part] for part in chains[0].halves()]
             else:
-                verdicts[chains[0].positions[0]] = error = failure(exc.__cause__ or exc, self._database.where)
+                error = failure(exc.__cause__ or exc, self._database.where)
                 error.__cause__ = exc.__cause__
+                verdicts[chains[0].positions[0]] = Refused(error)
                 return
             for part in parts:
                 await self._settle(part, verdicts)
         except EngineFailed as exc:
             for position in [position for chain in chains for position in chain.positions]:
-                verdicts[position] = exc
+                verdicts[position] = Refused(exc)
         else:
             for position in [position for chain in chains if chain.actor in applied for position in chain.positions]:
                 verdicts[position] = True
