@@ -218,8 +218,11 @@ class Activation:
 
     # -- leaving for another node --------------------------------------------------------------------------------------------------
 
-    async def depart(self, grace_s: float) -> None:
-        """Hold what comes, end what is here within `grace_s`, and release the claim. Then `give_back` has what was held."""
+    async def depart(self, grace_s: float) -> int:
+        """Hold what comes, and end what is here within `grace_s`; then `give_back` has what was held.
+
+        Returns the epoch of the claim that is to be released, 0 if there is none.
+        """
         assert self._held is None, f"{self.actor} is leaving already"
         self._held, self._events_max = [], 0
         clock = self._home.clock
@@ -231,12 +234,12 @@ class Activation:
             self.reset(DurabilityLost(f"{self.actor} moves to another node and this turn took too long; it was rolled back"))
         while not (self.state.gate.is_open or self.is_over):
             await sleep(_QUIET_POLL_S)
+        if self.is_over:
+            return 0
         epoch = self.state.epoch
-        if not self.is_over:
-            self.is_over = True
-            self._forget()
-            if epoch:
-                await self._home.engine.release(self.actor, epoch)
+        self.is_over = True
+        self._forget()
+        return epoch
 
     def give_up(self, error: SteadError) -> None:
         """End everything at once: what runs, and what waits for a commit, is answered with `error`."""

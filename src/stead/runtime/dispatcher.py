@@ -260,12 +260,9 @@ class Dispatcher:
             while self.activations.get(actor.text) is activation:
                 await sleep(_QUIET_POLL_S)
             return False
-        try:
-            await activation.depart(grace_s)
-            if kept_epoch:
-                await self._release(actor, kept_epoch)
-        except EngineFailed as exc:  # the next claim finds out who has it
-            log.warning("the claim of %s could not be released: %s", actor, exc)
+        epoch = await activation.depart(grace_s) or kept_epoch
+        if epoch:
+            await self._release(actor, epoch)
         if self.activations.get(actor.text) is not activation:
             return False
         self._hand_over(activation, to)
@@ -318,7 +315,11 @@ class Dispatcher:
             del self.activations[activation.actor.text]
 
     async def _release(self, actor: ActorId, epoch: int) -> None:
-        await self.engine.release(actor, epoch)
+        """Give a claim up, if the engine can be asked. If not, the actor is sent here when it is asked for, or the lease ends."""
+        try:
+            await self.engine.release(actor, epoch)
+        except EngineFailed as exc:
+            log.debug("the claim of %s could not be released: %s", actor, exc)
 
     # -- connections ---------------------------------------------------------------------------------------------------------------
 
