@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from stead import Actor, durable
+from stead import Actor, Request, Service, durable, route
 from stead.clock import sleep
-from stead.ids import ActorId, parse_id
+from stead.ids import ANSWERS_UNIT, ActorId, parse_id
 from stead.testing import Cluster
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -14,8 +16,7 @@ LEASE_S = 6.0
 COUNT = 20
 
 
-class Passing(Actor):
-    hibernate_after_s = 1.0
+class Counter(Actor):
     value: int = durable(0)
 
     async def add(self) -> int:
@@ -23,8 +24,38 @@ class Passing(Actor):
         return self.value
 
 
+class Passing(Counter):
+    hibernate_after_s = 1.0
+
+
+class Shop(Service):
+    @route("POST", "/{name}", idempotent="required")
+    async def add(self, request: Request, name: str) -> str:
+        return str(await self.env.COUNTER.get(name).add())
+
+
 def owned_by(cluster: Cluster, node: int) -> list[ActorId]:
     return [actor for actor in map(parse_id, cluster.database.owners) if cluster.owner(actor) == node]
+
+
+async def test_a_drain_brings_to_other_nodes_what_somebody_may_ask_for() -> None:
+    """What keeps the answer to a key is nobody's after it, and still answers repeats, at any node."""
+    async with Cluster.of(actors={"counter": Counter}, services={"shop": Shop}, nodes=2) as cluster:
+
+        async def ask(node: int, number: int) -> tuple[str, str | None]:
+            url, headers = f"http://shop.localhost/{number}", {"idempotency-key": f"{number}"}
+            response = await cluster.client(node).post(url, headers=headers)
+            return response.text, response.headers.get("idempotent-replayed")
+
+        assert [await ask(0, number) for number in range(COUNT)] == [("1", None)] * COUNT
+        had = owned_by(cluster, 0)
+        answers = [actor for actor in had if actor.unit == ANSWERS_UNIT]
+        assert answers and len(answers) < len(had)
+        cluster.drain(0)
+        async with asyncio.timeout(LEASE_S):  # before anything hibernates
+            while [cluster.owner(actor) for actor in had] != [None if actor in answers else 1 for actor in had]:
+                await sleep(0.1)
+        assert [await ask(number % 2, number) for number in range(COUNT)] == [("1", "true")] * COUNT
 
 
 async def test_an_actor_that_cannot_be_released_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:

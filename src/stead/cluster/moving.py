@@ -2,6 +2,9 @@
 
 The owner holds what comes, ends what runs, commits, releases the claim, and sends what it held to the new owner, which claims the
 actor. Nobody who calls it sees an error. A node that drains does so with all of its actors, a bounded number at a time.
+
+The new owner is told to bring the actor into memory, so that who asks next need not wait for that. Only what keeps the answer to a
+key is left to whoever is asked for it: hardly any of those is asked again, and a node may have thousands of them.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from stead.cluster.conversation import Conversation, Listener
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.wire import MALFORMED, Answer, Done, Failed, Leaving, Move, Opening, Warm, decode_answer, encode
 from stead.errors import Ambiguous, SteadError, Unavailable
-from stead.ids import ActorId, parse_id
+from stead.ids import ANSWERS_UNIT, ActorId, parse_id
 from stead.runtime import Tasks, packed, unpacked
 from stead.storage.membership import SharedEngine
 
@@ -118,11 +121,16 @@ class Moving:
                 log.warning("%s stays: %s", actor, exc)
 
     async def give(self, actor: ActorId, to: int, grace_s: float = MOVE_GRACE_S) -> None:
-        """Give an actor of this node to the node `to`. Raises `Unavailable` if that cannot be reached: then the actor stays."""
+        """Give an actor of this node to the node `to`, which has it in memory then unless it keeps the answer to a key.
+
+        Raises `Unavailable` if that node cannot be reached: then the actor stays.
+        """
         if not await self._peers.wait_connected(to, CONNECT_S):
             raise Unavailable(f"the node of incarnation {to} cannot be reached")
         if not await self._here.depart(actor, to, grace_s):
             raise Unavailable(f"{actor} was on its way to another node already")
+        if actor.unit == ANSWERS_UNIT:
+            return
         try:
             await self._order(to, Warm(actor.text))
         except SteadError as exc:  # it is claimed by whoever is asked for it
