@@ -1,4 +1,4 @@
-"""`stead actors`: looking at the actors of a data directory, whether a server runs on it or not."""
+"""`stead actors`: looking at the actors of a data directory or of PostgreSQL, whether a server runs on it or not."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from stead.admin import (
     remote_operator,
 )
 from stead.cli.console import CommandFailed, Commands, err, new_table, out, print_json, print_table
-from stead.cli.options import Json
+from stead.cli.engines import open_shared
+from stead.cli.options import Engine, Json
 from stead.clock import SystemClock
-from stead.ids import ActorId, parse_id
+from stead.ids import ActorId, Chance, parse_id
+from stead.node import SQLITE, ClusterSettings
 from stead.storage.sqlite import open_data
 
 T = TypeVar("T")
@@ -50,10 +52,11 @@ def list_actors(
     all_: Annotated[bool, typer.Option("--all", help="Show every actor.")] = False,
     cursor: Annotated[str, typer.Option(help="Go on behind this id.")] = "",
     data: Data = Path(".stead"),
+    engine: Engine = SQLITE,
     json: Json = False,
 ) -> None:
     """List the actors that hold anything."""
-    lines, following = _run(data, lambda operator: _collect(operator, unit, prefix, cursor, None if all_ else limit))
+    lines, following = _run(data, engine, lambda operator: _collect(operator, unit, prefix, cursor, None if all_ else limit))
     if json:
         print_json({"actors": [msgspec.to_builtins(line) for line in lines], "cursor": following})
         return
@@ -69,9 +72,9 @@ def list_actors(
 
 
 @app.command()
-def show(actor: Id, data: Data = Path(".stead"), json: Json = False) -> None:
+def show(actor: Id, data: Data = Path(".stead"), engine: Engine = SQLITE, json: Json = False) -> None:
     """Show what an actor holds."""
-    view = _run(data, lambda operator: operator.show(parse_id(actor)))
+    view = _run(data, engine, lambda operator: operator.show(parse_id(actor)))
     if json:
         print_json(msgspec.to_builtins(view))
         return
@@ -91,11 +94,12 @@ def export(
     actor: Id,
     file: Annotated[Path, typer.Argument(metavar="FILE.sqlite", help="The SQLite file to make.")],
     data: Data = Path(".stead"),
+    engine: Engine = SQLITE,
     json: Json = False,
 ) -> None:
     """Write an actor to a normal SQLite file: its own tables, and its keys as the table stead_keys."""
     identity = parse_id(actor)
-    _run(data, lambda operator: _export(operator, identity, file))
+    _run(data, engine, lambda operator: _export(operator, identity, file))
     if json:
         print_json({"actor": identity.text, "file": str(file), "size_bytes": file.stat().st_size})
     else:
@@ -107,6 +111,7 @@ def delete(
     actor: Id,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     data: Data = Path(".stead"),
+    engine: Engine = SQLITE,
     json: Json = False,
 ) -> None:
     """Erase everything an actor holds."""
@@ -115,7 +120,7 @@ def delete(
         if not sys.stdin.isatty():
             raise CommandFailed(f"deleting {identity.text} needs a yes, and nobody is here to ask", "add --yes")
         typer.confirm(f"Erase everything {identity.text} holds?", abort=True, err=True)
-    _run(data, lambda operator: operator.delete(identity), writes=True)
+    _run(data, engine, lambda operator: operator.delete(identity), writes=True)
     if json:
         print_json({"deleted": identity.text})
     else:
@@ -145,17 +150,24 @@ def move(
         out.print(f"no node has {identity.text} now: who is asked for it next takes it", markup=False)
 
 
-def _run(data: Path, work: Callable[[Operator], Awaitable[T]], *, writes: bool = False) -> T:
+def _run(data: Path, engine: str, work: Callable[[Operator], Awaitable[T]], *, writes: bool = False) -> T:
     async def run() -> T:
-        async with operator_of(data, writes=writes) as operator:
+        async with operator_of(data, engine, writes=writes) as operator:
             return await work(operator)
 
     return asyncio.run(run())
 
 
 @asynccontextmanager
-async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
-    """The operator of the server that runs on `data`; where none does, of the data directory itself."""
+async def operator_of(data: Path, engine: str, *, writes: bool) -> AsyncIterator[Operator]:
+    """The operator of the server that runs on `data`; where none does, of the data directory itself.
+
+    What nodes share is read without asking any of them. It is written by a node only.
+    """
+    if ClusterSettings(engine=engine).is_shared:
+        async with running_operator(data) if writes else _reader(engine) as shared:
+            yield shared
+        return
     if not data.is_dir():
         hint = "name it with --data, or go to the application's directory; `stead dev` makes it"
         raise CommandFailed(f"there is no data directory {data}", hint)
@@ -164,7 +176,18 @@ async def operator_of(data: Path, *, writes: bool) -> AsyncIterator[Operator]:
             yield remote
             return
     clock = SystemClock()
-    engine = open_data(data, clock, read_only=not writes)
+    own = open_data(data, clock, read_only=not writes)
+    try:
+        yield EngineOperator(own, clock)
+    finally:
+        await own.close()
+
+
+@asynccontextmanager
+async def _reader(address: str) -> AsyncIterator[Operator]:
+    """The operator of an engine that nodes share, to look at."""
+    clock = SystemClock()
+    engine = await open_shared(address, clock, Chance(), read_only=True)
     try:
         yield EngineOperator(engine, clock)
     finally:

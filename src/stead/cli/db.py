@@ -20,11 +20,11 @@ from stead.admin import IMPORTS, Units, prepare_database
 from stead.bindings import DATABASE
 from stead.cli.actors import operator_of, progress_of
 from stead.cli.console import CommandFailed, Commands, new_table, out, print_json, print_table
-from stead.cli.options import Json
+from stead.cli.options import Engine, Json
 from stead.cli.units import App, Data, check_unit, data_of, with_units
 from stead.ids import ActorId, Chance, named_id
 from stead.manifest import SqlDatabase, load_manifest
-from stead.node import manifest_path, read_migrations
+from stead.node import SQLITE, manifest_path, read_migrations
 
 _STEAD_TABLES = ("stead_keys", "stead_attributes", "stead_alarms")  # which the export of an actor adds
 
@@ -81,6 +81,7 @@ def export(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make: a .sqlite database or a .sql dump.")],
     place: App = Path(),
     data: Data = None,
+    engine: Engine = SQLITE,
     json: Json = False,
 ) -> None:
     """Write a database to a normal SQLite file, or to a dump in SQL. Nothing is overwritten."""
@@ -90,7 +91,7 @@ def export(
         raise CommandFailed(f"{file} exists, and an export never overwrites", "choose another name or remove it")
     with TemporaryDirectory(prefix="stead-export-") as directory:
         copy = Path(directory) / "database.sqlite"
-        asyncio.run(_export(data_of(place, data), named_id(name, DATABASE), copy))
+        asyncio.run(_export(data_of(place, data), engine, named_id(name, DATABASE), copy))
         with closing(apsw.Connection(str(copy))) as connection:
             for table in _STEAD_TABLES:
                 connection.execute(f"DROP TABLE IF EXISTS {table}")
@@ -118,6 +119,7 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what the database holds.")] = False,
     place: App = Path(),
     data: Data = None,
+    engine: Engine = SQLITE,
     json: Json = False,
 ) -> None:
     """Make a file the database, all of it in one commit."""
@@ -127,7 +129,7 @@ def import_(
         raise CommandFailed(f"there is no file {file}", "give a SQLite database, or a dump in SQL")
     directory = data_of(place, data)
     directory.mkdir(parents=True, exist_ok=True)
-    size_bytes = asyncio.run(_import(directory, named_id(name, DATABASE), file, overwrite))
+    size_bytes = asyncio.run(_import(directory, engine, named_id(name, DATABASE), file, overwrite))
     if json:
         print_json({"database": name, "file": str(file), "size_bytes": size_bytes})
     else:
@@ -156,15 +158,15 @@ def _print_result(result: dict[str, Any]) -> None:
         out.print(f"{meta['changes']:,} rows changed, {meta['duration']:.1f} ms", markup=False)
 
 
-async def _export(data: Path, actor: ActorId, file: Path) -> None:
-    async with operator_of(data, writes=False) as operator:
+async def _export(data: Path, engine: str, actor: ActorId, file: Path) -> None:
+    async with operator_of(data, engine, writes=False) as operator:
         view = await operator.show(actor)
         with progress_of(BarColumn(), DownloadColumn()) as progress:
             task = progress.add_task("exporting", total=view.line.size_bytes)
             await operator.export(actor, file, lambda size_bytes: progress.advance(task, size_bytes))
 
 
-async def _import(data: Path, actor: ActorId, source: Path, overwrite: bool) -> int:
+async def _import(data: Path, engine: str, actor: ActorId, source: Path, overwrite: bool) -> int:
     """Prepare the file where a server finds it, and have it committed."""
     folder = data / IMPORTS
     folder.mkdir(exist_ok=True)
@@ -176,7 +178,7 @@ async def _import(data: Path, actor: ActorId, source: Path, overwrite: bool) -> 
                 prepare_database, source, prepared, lambda size_bytes: progress.update(task, completed=size_bytes)
             )
             progress.update(task, description="committing", total=None)
-            async with operator_of(data, writes=True) as operator:
+            async with operator_of(data, engine, writes=True) as operator:
                 await operator.import_sql(actor, prepared, overwrite)
         return prepared.stat().st_size
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
@@ -14,22 +13,20 @@ from stead.admin.doctor import Finding, Level, Place, machine_findings, postgres
 from stead.cli.actors import progress_of
 from stead.cli.console import CommandFailed, new_table, out, print_json, print_table
 from stead.cli.migrate_engine import ADDRESSES
-from stead.cli.options import Json
+from stead.cli.options import Engine, Json
 from stead.cli.options import Place as ApplicationPlace
 from stead.cli.units import Data, data_of
 from stead.clock import SystemClock
 from stead.ids import Chance
+from stead.node import SQLITE
 from stead.storage.postgres.failure import shown
 
-SQLITE = "sqlite"
 _STYLES = {Level.OK: "green", Level.NOTE: "dim", Level.WARNING: "yellow", Level.FAILED: "bold red"}
 
 
 def doctor(
     place: ApplicationPlace = Path(),
-    engine: Annotated[
-        str, typer.Option(envvar="STEAD_ENGINE", help="What actors are kept in: sqlite, or postgres://user:password@host/database.")
-    ] = SQLITE,
+    engine: Engine = SQLITE,
     data: Data = None,
     json: Json = False,
 ) -> None:

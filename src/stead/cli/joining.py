@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from hashlib import blake2b
-from importlib import import_module
 from pathlib import Path
 
 from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
+from stead.cli.engines import open_shared
 from stead.clock import Clock
 from stead.cluster import Membership, Peers, TlsFiles, WebSocketNetwork, split_address
 from stead.ids import Chance
@@ -34,9 +34,7 @@ class Joining:
     async def open_engine(self, data: Path, clock: Clock, chance: Chance) -> SharedEngine:
         """Raises `EngineFailed` if it cannot be used."""
         if self.settings.is_shared:
-            postgres = import_module("stead.storage.postgres")  # its driver takes a third of a server's start, and most need none
-            engine: SharedEngine = await postgres.PostgresEngine.open(self.settings.engine, clock, chance=chance)
-            return engine
+            return await open_shared(self.settings.engine, clock, chance)
         return WorkerEngine.open_worker(data, self.worker, clock, chance)
 
     async def take_part(

@@ -12,6 +12,10 @@ import typer
 from stead.node import MIB, ClusterSettings, Settings, manifest_path
 
 Place = Annotated[Path, typer.Argument(metavar="DIR", help="The application's directory, or its manifest.", show_default=False)]
+Engine = Annotated[
+    str,
+    typer.Option(envvar="STEAD_ENGINE", help="Where actors are durable: sqlite (in the data directory), or postgres://…"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _DEFAULTS = Settings()
 _ALONE = ClusterSettings()

@@ -1,5 +1,5 @@
 """How a command reaches the data services of an application: through the server that runs it, or, where none does, through a node
-of its own that answers nobody else and lets no alarm ring."""
+of its own that answers nobody else and lets no alarm ring. A node of one's own is none of a cluster: there a server has to run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from stead.admin import NodeUnits, Units, find_server, remote_operator
+from stead.admin import NodeUnits, Units
+from stead.cli.actors import found_operator, running_operator
 from stead.cli.console import CommandFailed
 from stead.cli.logs import log_to_console
 from stead.cli.values import values_of
 from stead.clock import SystemClock
 from stead.ids import Chance
-from stead.node import Node, Operating, Settings, load_application, manifest_path
+from stead.node import SQLITE, ClusterSettings, Node, Operating, Settings, load_application, manifest_path
 from stead.storage.sqlite import open_data
 
 T = TypeVar("T")
@@ -46,12 +47,14 @@ def data_of(place: Path, data: Path | None) -> Path:
 
 @asynccontextmanager
 async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
-    address = find_server(data)
-    if address is not None:
-        async with remote_operator(address) as remote:
-            if await remote.is_there():
-                yield remote
-                return
+    if ClusterSettings(engine=os.environ.get("STEAD_ENGINE") or SQLITE).is_shared:
+        async with running_operator(data) as there:
+            yield there
+        return
+    async with found_operator(data) as remote:
+        if remote is not None:
+            yield remote
+            return
     values = values_of(place, data)
     application, clock = load_application(place), SystemClock()
     log_to_console(application.directory)

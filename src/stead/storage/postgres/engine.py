@@ -20,7 +20,7 @@ from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
 from stead.storage.postgres.connections import Connections
 from stead.storage.postgres.database import Database
 from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure, shown
-from stead.storage.postgres.schema import checked_schema, migrate
+from stead.storage.postgres.schema import check_current, checked_schema, migrate, version_of
 from stead.storage.postgres.statements import Statements
 from stead.storage.postgres.writer import FLIGHTS_MAX, Writer
 
@@ -36,8 +36,9 @@ _decode_info = msgspec.msgpack.Decoder(NodeInfo).decode
 class PostgresEngine:
     """One node's engine. Made by `open`; `join` makes it a node, without which it can claim nothing."""
 
-    def __init__(self, database: Database, chance: Chance, outcome_s: float) -> None:
+    def __init__(self, database: Database, chance: Chance, outcome_s: float, *, read_only: bool) -> None:
         self._database = database
+        self._is_read_only = read_only
         self._chance = chance
         self._statements = Statements(database.schema, database.fence)
         self._incarnation = 0
@@ -54,11 +55,13 @@ class PostgresEngine:
         chance: Chance | None = None,
         connections: int = CONNECTIONS,
         outcome_s: float = OUTCOME_S,
+        read_only: bool = False,
     ) -> Self:
         """Open the engine at `dsn` ("postgresql://user:password@host:port/database"), making its tables where there are none.
 
         `schema` keeps several applications apart in one database. `outcome_s` is how long a commit whose outcome is unknown waits
-        for it before it is `Ambiguous`. Raises `EngineFailed` if the server cannot be used, or the tables are of a newer release.
+        for it before it is `Ambiguous`. With `read_only` nothing is made and a standby will do; such an engine cannot join.
+        Raises `EngineFailed` if the server cannot be used, or the tables are of a newer release, or not there to be read.
         """
         where = shown(dsn)
         if not dsn.startswith(("postgresql://", "postgres://")):
@@ -70,6 +73,9 @@ class PostgresEngine:
             encoding = await connection.fetchval("SHOW server_encoding")
             if encoding.upper() != "UTF8":
                 raise EngineFailed(f"{where} has the encoding {encoding}: create a database with ENCODING 'UTF8'")
+            if read_only:
+                check_current(await version_of(connection, schema), schema, where)
+                return
             if await connection.fetchval("SHOW transaction_read_only") == "on":
                 raise asyncpg.ReadOnlySQLTransactionError("transaction_read_only is on")
             await migrate(connection, schema)
@@ -87,7 +93,7 @@ class PostgresEngine:
         except BaseException:
             await pool.close()
             raise
-        return cls(database, chance or Chance(), outcome_s)
+        return cls(database, chance or Chance(), outcome_s, read_only=read_only)
 
     @property
     def incarnation(self) -> int:
@@ -161,6 +167,7 @@ class PostgresEngine:
         return False
 
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+        assert not self._is_read_only, "an engine that was opened to be read does not know the epochs that a node needs"
         incarnation = 1 + self._chance.below(INCARNATION_MAX - 1)
         await self._ask(self._statements.bury)
         values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._incarnation)

@@ -92,7 +92,7 @@ def checked_schema(name: str) -> str:
 
 async def migrate(connection: Any, schema: str, steps: tuple[str, ...] = STEPS) -> None:
     """Apply the steps the database lacks, all or none. Several nodes may do it at once. Raises `EngineFailed` if it is newer."""
-    if await _version(connection, schema) == len(steps):
+    if _checked(await version_of(connection, schema), schema, steps) == len(steps):
         return  # the usual start asks for no right to create anything
     for attempt in range(ATTEMPTS_MAX):
         try:
@@ -110,11 +110,19 @@ async def migrate(connection: Any, schema: str, steps: tuple[str, ...] = STEPS) 
         await connection.execute(f"UPDATE {schema}.version SET version = {len(steps)} WHERE version < {len(steps)}")
 
 
-async def _version(connection: Any, schema: str) -> int:
+async def version_of(connection: Any, schema: str) -> int:
+    """0 where there are no tables."""
     try:
-        return _checked(await connection.fetchval(f"SELECT version FROM {schema}.version WHERE id = 1") or 0, schema, STEPS)
+        return int(await connection.fetchval(f"SELECT version FROM {schema}.version WHERE id = 1") or 0)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return 0
+
+
+def check_current(version: int, schema: str, where: str) -> None:
+    """Raise `EngineFailed` unless tables of this version are those of this release, complete."""
+    if _checked(version, schema, STEPS) < len(STEPS):
+        found = f"schema version {version} of {len(STEPS)}" if version else f"no tables of Stead in the schema {schema}"
+        raise EngineFailed(f"{where} has {found}: is it the right database, and has this release served it?")
 
 
 def _checked(version: int, schema: str, steps: tuple[str, ...]) -> int:

@@ -24,7 +24,7 @@ from stead.logic.placement import slice_of
 from stead.storage.postgres.connections import CONNECT_S_MAX
 from stead.storage.postgres.engine import PostgresEngine
 from stead.storage.postgres.failure import CONTENT_ERRORS, DRIVER_ERRORS, failure, shown
-from stead.storage.postgres.schema import FILLING, PIECE_BYTES, STEPS, checked_schema
+from stead.storage.postgres.schema import FILLING, PIECE_BYTES, STEPS, check_current, checked_schema, version_of
 from stead.storage.transfer import History, Ordered, Part, Totals, in_parts
 
 FLUSH_BYTES = 8 * 1024 * 1024  # of one transaction
@@ -63,13 +63,8 @@ class _Schema:
 
     async def version(self) -> int:
         """0 where there are no tables."""
-        try:
-            rows = await self.connection.fetch(_VERSION.replace("{s}", self.name))
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-            return 0
-        except DRIVER_ERRORS as exc:
-            raise failure(exc, self.where) from exc
-        return int(rows[0][0]) if rows else 0
+        with _failures(self.where):
+            return await version_of(self.connection, self.name)
 
     async def check_unserved(self) -> None:
         names = [
@@ -151,9 +146,7 @@ class PostgresSource:
                 raise EngineFailed(
                     f"{tables.where} was being filled when that was interrupted: it is not whole; move that again first"
                 )
-            if version != len(STEPS):
-                found = f"schema version {version} of {len(STEPS)}" if version else f"no tables of Stead in the schema {schema}"
-                raise EngineFailed(f"{tables.where} has {found}: is it the right database, and has this release served it?")
+            check_current(version, schema, tables.where)
             await tables.check_unserved()
             return cls(tables, await tables.totals())
         except BaseException:
