@@ -172,14 +172,11 @@ def index_not_polled(right: Any) -> Any:
 def runs_go_on_while_an_actor_moves(right: Any) -> Any:
     """The claim is released while a turn runs, which nobody ends."""
 
-    async def depart(self: Activation, grace_s: float) -> None:
-        epoch = self.state.epoch
-        if epoch and not self.state.gate.is_open:
-            await right(self, grace_s)
-            return
+    async def depart(self: Activation, grace_s: float) -> int:
+        if self.state.epoch and not self.state.gate.is_open:
+            return int(await right(self, grace_s))
         self._held, self._events_max, self.is_over = [], 0, True
-        if epoch:
-            await self._home.engine.release(self.actor, epoch)
+        return self.state.epoch
 
     return depart
 
@@ -191,13 +188,12 @@ def runs_go_on_while_an_actor_moves(right: Any) -> Any:
 def moved_before_its_commits(right: Any) -> Any:
     """The claim is released when the turns have ended, and their commits are still under way."""
 
-    async def depart(self: Activation, grace_s: float) -> None:
+    async def depart(self: Activation, grace_s: float) -> int:
         self._held, self._events_max = [], 0
         while self.running or self.mailbox.waiting:
             await sleep(0.002)
-        epoch, self.is_over = self.state.epoch, True
-        if epoch:
-            await self._home.engine.release(self.actor, epoch)
+        self.is_over = True
+        return self.state.epoch
 
     return depart
 
