@@ -101,6 +101,7 @@ def test_a_failover_loses_the_last_commits_and_what_came_with_them() -> None:
         again = await claimed(a, A)
         assert again.claim.seq == 1
         assert again.claim.epoch > turns.claim.epoch
+        assert again.claim.generation == turns.claim.generation + 1
         assert await a.commit([again.turn({b"k": b"new"})]) == [True]
 
     run(scenario())

@@ -26,11 +26,16 @@ Chain = tuple[TurnRef, ...]
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """Where a signal comes from: its number, which the sender never gives twice. What is below `floor` is settled for good."""
+    """Where a signal comes from: its number, which the sender gives once in a history. What is below `floor` is settled for good.
+
+    `generation` is the history: that of the store in which the sender was claimed. After a failover that lost commits another
+    signal may have the number of one that was lost.
+    """
 
     sender: str
     number: int
     floor: int
+    generation: int = 0
 
 
 class Call(msgspec.Struct, frozen=True):

@@ -74,6 +74,7 @@ def test_synchronous_standby_loses_nothing(pair: tuple[Database, Database]) -> N
             again = await claimed(engine, turn.actor)
             assert (again.claim.seq, again.claim.entries) == (20, {b"k": b"19"})
             assert again.claim.epoch >> COUNTER_BITS > turn.claim.epoch >> COUNTER_BITS
+            assert again.claim.generation > turn.claim.generation > 0
             assert await engine.commit([again.turn({b"k": b"new"})]) == [True]
         await engine.close()
 

@@ -1,24 +1,31 @@
-"""P8 over several nodes: signals once, messages of queues at least once, repeated requests and calls once, a task once a tick."""
+"""P8 over several nodes: signals once, messages of queues at least once, repeated requests and calls once, a task once a tick.
+
+Signals once also where the database fails over to copies that lack its last commits: what is lost is lost on both sides.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 
-from stead import Task, Tick
+from stead import SteadError, Task, Tick
 from stead.bindings import Binding, Outcome, ScheduledTask, TaskSettings, schedule_class, task_service
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
 from tests.properties import test_p8_answers, test_p8_queue, test_p8_signals
+from tests.properties.harness import beset_by, crashing, evicting, together
 from tests.properties.stage import CALM_S, CLUSTER_SEEDS, Stage
 
 CRON = "* * * * *"
 MINUTES, CRASHES = 4, 4
+CLIENTS, MOVES, AMOUNT_MAX = 4, 10, 1000
+FAILOVERS, LOST_MAX = 4, 6
 
 
 async def charge_once(seed: int) -> None:
@@ -27,6 +34,33 @@ async def charge_once(seed: int) -> None:
     actors = {"account": test_p8_signals.Account}
     async with Stage.of(actors=actors, world=World(commit_s=chance.fraction()), seed=seed) as app:
         await test_p8_signals.charge(app, chance)
+
+
+async def lose_commits(seed: int) -> None:
+    """Money that moves by signals between accounts whose last commits are lost now and then: none is made, none vanishes."""
+    chance, names = Chance(seed), test_p8_signals.NAMES
+    world = World(commit_s=0.2 * chance.fraction())
+    async with Stage.of(actors={"account": test_p8_signals.Account}, world=world, seed=seed) as app:
+        accounts = [app.env.ACCOUNT.get(name) for name in names]
+
+        async def client() -> None:
+            for _ in range(MOVES):
+                await sleep(chance.fraction())
+                with suppress(SteadError):
+                    source, other = (names[chance.below(len(names))] for _ in range(2))
+                    erase = test_p8_signals.ERASURES[chance.below(len(test_p8_signals.ERASURES))]
+                    await app.env.ACCOUNT.get(source).give(other, 1 + chance.below(AMOUNT_MAX), erase)
+
+        async def failing_over() -> None:
+            for _ in range(FAILOVERS):
+                await sleep(MOVES / FAILOVERS * chance.fraction())
+                app.cluster.failover(lost=1 + chance.below(LOST_MAX))
+
+        async with beset_by(crashing(app, chance), evicting(app, chance, *accounts, pause_s=1.0)):
+            await together(failing_over(), *(client() for _ in range(CLIENTS)))
+        await sleep(test_p8_signals.SETTLED_S)
+        balances = {account.id.name: (await account.state())[0] for account in accounts}
+        assert sum(balances.values()) == 0, balances
 
 
 class Work(Task):
@@ -80,11 +114,13 @@ async def tick(seed: int) -> None:
 
 SCENARIOS: dict[str, Any] = {
     "move_money": partial(test_p8_signals.move_money, on=Stage),
+    "lose_commits": lose_commits,
     "charge_once": charge_once,
     "pay_once": partial(test_p8_answers.pay_once, on=Stage),
     "work_through": partial(test_p8_queue.work_through, on=Stage),
     "tick": tick,
 }
+FOUND_BY = {"tick_of_the_dead_runs_again": "tick", "signals_of_lost_histories": "lose_commits"}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -97,4 +133,4 @@ def test_effects_happen_as_often_as_promised(name: str) -> None:
 def test_a_planted_bug_is_found(name: str) -> None:
     """Each planted bug makes one of the properties fail."""
     with sabotaged(CLUSTER_TURN_SABOTAGES[name]):
-        find(tick if name == "tick_of_the_dead_runs_again" else SCENARIOS["move_money"])
+        find(SCENARIOS[FOUND_BY.get(name, "move_money")])

@@ -6,6 +6,9 @@ The target's answer settles it: a turn of the sender, which needs no instance, r
 
 An alarm of the actor that users do not see is set while there are signals: whatever dies, it wakes the actor, which sends again
 what it finds. The target knows what it has had (`receipts.py`), so sending again changes nothing.
+
+A failover may lose a commit whose signals have left already, and its number is given again. What is sent says of which generation
+of the store its sender is, and the target, which is of one too, takes it only from its own: what both remember fits together.
 """
 
 from __future__ import annotations
@@ -55,6 +58,7 @@ class Host(Protocol):
     """What the outbox asks of its actor."""
 
     actor: ActorId
+    generation: int  # of its claim
 
     @property
     def entries(self) -> Entries: ...
@@ -109,7 +113,7 @@ class Outbox:
     def send(self, number: int, signal: Signal) -> None:
         """Deliver a signal whose commit is durable."""
         floor = next(iter(self._unsettled))
-        event = Call(signal.method, signal.arguments, origin=Origin(self._host.actor.text, number, floor))
+        event = Call(signal.method, signal.arguments, origin=self._origin(number, floor))
         self._door.forward(parse_id(signal.target), event, _Verdict(self, number), None)
 
     async def learn(self, turn: Turn) -> None:
@@ -155,7 +159,10 @@ class Outbox:
             layer.alarms[WAKE_ALARM] = None
         waited_for = {signal.target for signal in self._unsettled.values()}
         for target in {signal.target for signal in answered.values()} - waited_for:
-            turn.effect().add(_Farewell(self._door, target, Origin(self._host.actor.text, 0, max(answered) + 1)))
+            turn.effect().add(_Farewell(self._door, target, self._origin(0, max(answered) + 1)))
+
+    def _origin(self, number: int, floor: int) -> Origin:
+        return Origin(self._host.actor.text, number, floor, self._host.generation)
 
     # -- what targets answer -------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,10 @@ its middle commits in parts, and only its last part holds the receipt: if it fai
 While there are results an alarm of the actor that users do not see is set: it drops those that are over, also where nobody comes
 again. Both outlive `delete_all()`: who sent something does not know of it, and would send it again.
 
+What an actor has had of a sender is compared with what that one has sent, so both must be of one history of the store: a signal of
+another generation than the actor's claim is sent back, until one of the two has been claimed anew. If its sender was claimed before
+a failover, the signal may be lost; if the actor was, its receipts may be.
+
     d<sender>              of a signal's sender: the number below which all is settled, and the numbers above it that arrived
     i<key>                 of an idempotency key: when it may be forgotten, and the result
     j<when><key>           the same keys by that time
@@ -19,7 +23,7 @@ import msgspec
 
 from stead import codec
 from stead.clock import Clock
-from stead.errors import Invalid
+from stead.errors import Invalid, Unavailable
 from stead.events import Call, Origin
 from stead.runtime.chores import FORGET_ALARM
 from stead.runtime.turn import Turn
@@ -53,21 +57,26 @@ def check_idempotency_key(key: object) -> str:
 
 
 class Receipts:
-    """Those of one actor."""
+    """Those of one actor, whose claim is of `generation`."""
 
-    def __init__(self, entries: Entries, clock: Clock) -> None:
+    def __init__(self, entries: Entries, clock: Clock, generation: int) -> None:
         self._entries = entries
         self._clock = clock
+        self._generation = generation
 
     async def once(self, turn: Turn, event: Call, run: Run) -> bytes:
         """Run a call unless it was run before; then answer as that did."""
         if event.idempotency_key is not None:
             return await self._once_by_key(turn, event, event.idempotency_key, run)
         assert event.origin is not None, "only what can be repeated has a receipt"
+        if not self._is_comparable(event.origin):
+            raise Unavailable("the database has failed over, and the sender or the target of this signal has not heard of it yet")
         return await self._once_by_number(turn, event, event.origin, run)
 
     async def settle(self, turn: Turn, origin: Origin) -> None:
         """The sender will never send again what is below its floor."""
+        if not self._is_comparable(origin):
+            return
         key = SEEN + origin.sender.encode()
         seen = await self._seen(turn, key)
         if seen is not None and all(number < origin.floor for number in seen.numbers):
@@ -96,6 +105,10 @@ class Receipts:
         for until_ms, _ in await self._first_results(layers, 1):
             owed.alarms[FORGET_ALARM] = until_ms
         return owed
+
+    def _is_comparable(self, origin: Origin) -> bool:
+        """Whether what is stored here of a sender, and what the sender knows, are of one history."""
+        return origin.generation == self._generation
 
     async def _once_by_number(self, turn: Turn, event: Call, origin: Origin, run: Run) -> bytes:
         key = SEEN + origin.sender.encode()

@@ -60,6 +60,7 @@ class ActorState:
         self._home = home
         self._owner = owner
         self.epoch = 0  # 0: not loaded
+        self.generation = 0  # of the claim
         self._entries: Entries | None = None
         self.attributes: Attributes | None = None  # of the instance, while there is one
         self.gate = Gate(0)
@@ -94,12 +95,12 @@ class ActorState:
 
     @property
     def receipts(self) -> Receipts:
-        return Receipts(self.entries, self._home.clock)
+        return Receipts(self.entries, self._home.clock, self.generation)
 
     async def load(self) -> None:
         """Claim the actor and read it."""
         claim = await self._home.engine.claim(self.actor)
-        self.epoch = claim.epoch
+        self.epoch, self.generation = claim.epoch, claim.generation
         self._entries = Entries(self.actor, claim, self._home.engine)
         lease = self._home.lease
         self.gate = Gate(claim.seq) if lease is None else LeasedGate(claim.seq, lease)

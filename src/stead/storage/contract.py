@@ -63,6 +63,7 @@ class Claim(msgspec.Struct, frozen=True):
     seq: int  # of the last commit; 0 if there was none
     size_bytes: int
     entries: dict[bytes, bytes] | None  # None: over LOAD_BYTES_MAX, read by key
+    generation: int = 0  # of the store: see `membership.py`. Always 0 where it cannot lose what it has confirmed
 
 
 class ActorRow(msgspec.Struct, frozen=True):

@@ -14,8 +14,8 @@ owner.
 incarnation, share the orphans by their actors' slices (`stead.logic.placement`), so each alarm is exactly one live node's.
 
 **Generations.** A database that failed over to a copy may have lost the last claims and commits. What was claimed before a failover
-commits no more: it has to be claimed again. And nobody's lease outlasts it: `renew` raises `LeaseLost`, so that what an owner
-remembers and the database has lost is not shown for longer than a lease.
+commits no more: it has to be claimed again, and a `Claim` tells of which generation it is. And nobody's lease outlasts it: `renew`
+raises `LeaseLost`, so that what an owner remembers and the database has lost is not shown for longer than a lease.
 """
 
 from __future__ import annotations

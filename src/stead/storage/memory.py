@@ -105,9 +105,10 @@ class MemoryEngine:
         self.store.own(actor.text, Ownership(self._owner, epoch))
         stored = self.store.actors.get(actor.text)
         if stored is None:
-            return Claim(epoch, 0, 0, {})
+            return Claim(epoch, 0, 0, {}, self.store.generation)
         size_bytes = stored.last.size_bytes
-        return Claim(epoch, stored.last.seq, size_bytes, None if size_bytes > LOAD_BYTES_MAX else dict(stored.entries))
+        entries = None if size_bytes > LOAD_BYTES_MAX else dict(stored.entries)
+        return Claim(epoch, stored.last.seq, size_bytes, entries, self.store.generation)
 
     async def release(self, actor: ActorId, epoch: int) -> None:
         self._check_open()

@@ -15,6 +15,8 @@ from inspect import getattr_static
 from typing import Any, cast
 from urllib.parse import unquote
 
+import msgspec
+
 from stead import codec
 from stead.errors import Invalid
 from stead.events import AlarmDue, Call, Origin
@@ -102,7 +104,7 @@ def claim_keeps_epoch(right: Any) -> Any:
         if not before.owner:
             return made
         self.store.own(actor.text, before)
-        return Claim(before.epoch, made.seq, made.size_bytes, made.entries)
+        return msgspec.structs.replace(made, epoch=before.epoch)
 
     return claim
 

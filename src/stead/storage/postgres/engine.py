@@ -20,6 +20,7 @@ from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
 from stead.storage.postgres.connections import Connections
 from stead.storage.postgres.database import Database
 from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure, shown
+from stead.storage.postgres.fence import COUNTER_BITS
 from stead.storage.postgres.schema import check_current, checked_schema, migrate, version_of
 from stead.storage.postgres.statements import Statements
 from stead.storage.postgres.writer import FLIGHTS_MAX, Writer
@@ -207,12 +208,13 @@ class PostgresEngine:
     async def _claimed(self, actor: ActorId, rows: list[Any]) -> Claim:
         head = rows[0]
         epoch, seq, size_bytes = head["epoch"], head["seq"], head["size_bytes"]
-        if size_bytes > LOAD_BYTES_MAX:
-            return Claim(epoch, seq, size_bytes, None)
-        if head["seen_seq"] not in {None, seq} or any(row["pieces"] for row in rows):
-            # A commit became durable while the claim waited for it, or the size was given too small: nothing changes any more.
-            return Claim(epoch, seq, size_bytes, dict(await self.scan(actor, b"", None)))
-        return Claim(epoch, seq, size_bytes, {row["key"]: row["value"] for row in rows if row["key"] is not None})
+        entries: dict[bytes, bytes] | None = None
+        if size_bytes <= LOAD_BYTES_MAX:
+            entries = {row["key"]: row["value"] for row in rows if row["key"] is not None}
+            if head["seen_seq"] not in {None, seq} or any(row["pieces"] for row in rows):
+                # A commit became durable while the claim waited for it, or the size was given too small: nothing changes any more.
+                entries = dict(await self.scan(actor, b"", None))
+        return Claim(epoch, seq, size_bytes, entries, epoch >> COUNTER_BITS)
 
 
 def _joined(rows: list[Any]) -> list[tuple[bytes, bytes]]:
