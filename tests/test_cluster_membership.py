@@ -314,6 +314,58 @@ def test_draining_is_heard_of() -> None:
     run(scenario)
 
 
+def test_who_drains_comes_back_draining() -> None:
+    """Without its database for longer than its lease, a node that drains is marked again, and may never claim anything."""
+
+    class Slow(DatabaseEngine):
+        """Takes its time to say who is there, after it let somebody in."""
+
+        async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
+            await sleep(LEASE_S / 20)
+            return await super().renew(is_cut_off=is_cut_off)
+
+    async def scenario(seed: int) -> None:
+        database = Database(current_clock())
+        async with nodes(database, "a", "b", seed=seed) as (a, b):
+            assert await a.engine.set_draining("b", True)
+            await sleep(LEASE_S / 3)
+            first = b.membership.incarnation
+            b.engine.__class__ = Slow
+            b.engine.cut()
+            await sleep(LEASE_S)
+            assert not b.lease_holds
+            if seed % 2:
+                database.strike(first)  # as who claims what it had
+            b.engine.mend()
+            for _ in range(100):
+                assert not b.membership.may_claim
+                await sleep(LEASE_S / 100)
+            assert b.membership.incarnation not in {0, first}
+            assert [row.info.name for row in database.live() if row.is_draining] == ["b"]
+
+    check(scenario, 20)
+
+
+def test_a_mark_may_change_while_a_node_is_away() -> None:
+    """The mark that it had last is not what a node comes back with, if that was taken away or set meanwhile."""
+
+    async def scenario(seed: int) -> None:
+        async with nodes(Database(current_clock()), "a", "b", seed=seed) as (a, b):
+            assert await a.engine.set_draining("b", bool(seed % 2))
+            await sleep(LEASE_S / 3)
+            b.engine.cut()
+            await sleep(LEASE_S / 2)
+            assert await a.engine.set_draining("b", not seed % 2)
+            await sleep(LEASE_S)
+            assert not b.lease_holds
+            b.engine.mend()
+            await sleep(LEASE_S)
+            assert b.lease_holds
+            assert b.membership.is_draining == (not seed % 2)
+
+    check(scenario, 10)
+
+
 def test_a_node_that_cannot_join_does_not_start() -> None:
     """Without its database `start` fails, and leaves nothing running."""
 

@@ -107,9 +107,9 @@ class AsksTheClock(SharedMemoryEngine):
 class KeepsItsIncarnation(SharedMemoryEngine):
     """Joins anew as who it was."""
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         before = self._owner
-        await super().join(info, lease_s, takes_name=takes_name)
+        await super().join(info, lease_s, takes_name=takes_name, is_draining=is_draining)
         if before:
             row = self.store.nodes.pop(self._owner)
             self._owner = before
@@ -119,8 +119,16 @@ class KeepsItsIncarnation(SharedMemoryEngine):
 class AlwaysTakesNames(SharedMemoryEngine):
     """Ends whoever lives under its name, whatever it was asked."""
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
-        await super().join(info, lease_s)
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
+        await super().join(info, lease_s, is_draining=is_draining)
+
+
+class ForgetsMarks(SharedMemoryEngine):
+    """Takes the word of who wakes, whatever is stored."""
+
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
+        await super().join(info, lease_s, takes_name=takes_name)
+        self.store.enrol(msgspec.structs.replace(self.store.nodes[self._owner], is_draining=is_draining))
 
 
 class ReleasesAnybodys(SharedMemoryEngine):
@@ -175,6 +183,7 @@ BROKEN: tuple[type[SharedMemoryEngine], ...] = (
     AsksTheClock,
     KeepsItsIncarnation,
     AlwaysTakesNames,
+    ForgetsMarks,
     ReleasesAnybodys,
     FiresEverything,
     FiresOwnedOnly,

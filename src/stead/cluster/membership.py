@@ -6,7 +6,8 @@ before it was asked for, on a clock that goes on while the process is stopped, a
 clocks say. A process that was frozen past its lease finds `is_held` false before anything else of it has run.
 
 **Losing it.** Where renewals fail for too long, or another node has started under this one's name, the watchers are told at once
-to give everything up, and the node joins anew, under another incarnation that owns nothing. It tries until it succeeds: a node
+to give everything up, and the node joins anew, under another incarnation that owns nothing; if it drained, it drains still. It
+tries until it succeeds: a node
 without its database waits for it, and says so; one whose name a newer process has taken waits for that one's end.
 
 Not here: who owns which actor, and what is done about it.
@@ -86,6 +87,7 @@ class Membership:
         self._tasks = Tasks()
         self._end_timer: asyncio.TimerHandle | None = None
         self._is_failing = False
+        self._is_draining = False
         self._told: set[tuple[str, str]] = set()  # nodes whose application was found to be another
         self.info = info
         self.lease_s = lease_s
@@ -116,8 +118,8 @@ class Membership:
 
     @property
     def is_draining(self) -> bool:
-        """Whether this node is to hand its actors over and take no more."""
-        return any(member.is_draining for member in self._members if member.incarnation == self.incarnation)
+        """Whether this node is to hand its actors over and take no more, as last heard: the mark outlasts a lost lease."""
+        return self._is_draining
 
     def members(self) -> Sequence[Member]:
         """Who is alive, as last heard, by incarnation. A node that lost its lease remembers the others."""
@@ -174,7 +176,7 @@ class Membership:
 
     async def _join(self, takes_name: bool) -> None:
         asked_s = self._clock.elapsed_s()
-        await self._engine.join(self.info, self.lease_s, takes_name=takes_name)
+        await self._engine.join(self.info, self.lease_s, takes_name=takes_name, is_draining=self._is_draining)
         self.incarnation = self._engine.incarnation
         self._trust(asked_s)
         await self._renew()
@@ -225,6 +227,7 @@ class Membership:
 
     def _see(self, members: Sequence[Member]) -> None:
         before, self._members = self._members, members
+        self._is_draining = any(member.is_draining for member in members if member.incarnation == self.incarnation)
         if _facts(members) != _facts(before):
             self._compare_applications()
             for watcher in self.watchers:

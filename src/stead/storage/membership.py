@@ -70,11 +70,12 @@ class SharedEngine(Engine, Protocol):
         """Whether who owns an actor follows from its id, so that no actor ever goes from one node to another."""
         ...
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         """Become a node under a new incarnation, with a lease from now.
 
         A live one of the same name is over, and all it owned free: that is how a process that starts replaces one that hangs. Where
-        not `takes_name`, which is for the one that wakes again, it raises `NameTaken` and nothing has changed.
+        not `takes_name`, which is for the one that wakes again, it raises `NameTaken` and nothing has changed. That one drains if
+        its last incarnation is marked; where nothing is left of that, and for who starts, `is_draining` says.
         """
         ...
 

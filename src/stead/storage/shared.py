@@ -77,8 +77,9 @@ class SharedMemoryEngine(MemoryEngine):
     def has_fixed_owners(self) -> bool:
         return False
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         self._check_open()
+        last = None if takes_name else self.store.nodes.get(self._owner)
         live = self.store.live()
         if not takes_name and any(row.info.name == info.name and row.incarnation != self._owner for row in live):
             raise NameTaken(f"another process runs as node {info.name}")
@@ -86,7 +87,8 @@ class SharedMemoryEngine(MemoryEngine):
             if row not in live or row.info.name == info.name:
                 self.store.strike(row.incarnation)
         self._owner, self._generation = 1 + self._chance.below(INCARNATIONS - 1), self.store.generation
-        self.store.enrol(NodeRow(self._owner, info, lease_s, self.store.clock.elapsed_s() + lease_s))
+        expires_s = self.store.clock.elapsed_s() + lease_s
+        self.store.enrol(NodeRow(self._owner, info, lease_s, expires_s, is_draining if last is None else last.is_draining))
 
     async def renew(self) -> list[Member]:
         self._check_open()

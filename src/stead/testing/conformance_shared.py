@@ -195,6 +195,20 @@ class _Members(_Openable):
         assert "node-1" in await names(a)
 
     @_over(2)
+    async def test_who_wakes_drains_as_before(self, a: SharedEngine, b: SharedEngine) -> None:
+        """What is stored of its last incarnation says whether a node that wakes drains; where nothing is, the node does."""
+        await a.set_draining("node-1", True)
+        for says, is_marked in ((False, True), (True, True), (True, False)):
+            if not is_marked:
+                await a.set_draining("node-1", False)
+            await b.join(node(1), self.lease_s, takes_name=False, is_draining=says)
+            assert {m.info.name: m.is_draining for m in await a.renew()} == {"node-0": False, "node-1": is_marked}
+        for says in (True, False):
+            await b.leave()
+            await b.join(node(1), self.lease_s, takes_name=False, is_draining=says)
+            assert {m.info.name: m.is_draining for m in await a.renew()} == {"node-0": False, "node-1": says}
+
+    @_over(2)
     async def test_draining(self, a: SharedEngine, b: SharedEngine) -> None:
         """Anybody marks a live node by its name, all see it, its own renewals keep it, and a new life begins without it."""
         assert await a.set_draining("node-1", True)

@@ -111,9 +111,9 @@ class DatabaseEngine(FaultEngine):
     def has_fixed_owners(self) -> bool:
         return self._shared.has_fixed_owners
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         await self._reach()
-        await self._shared.join(info, lease_s, takes_name=takes_name)
+        await self._shared.join(info, lease_s, takes_name=takes_name, is_draining=is_draining)
         await self._reach()
 
     async def renew(self) -> list[Member]:

@@ -167,11 +167,11 @@ class PostgresEngine:
     def has_fixed_owners(self) -> bool:
         return False
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         assert not self._is_read_only, "an engine that was opened to be read does not know the epochs that a node needs"
         incarnation = 1 + self._chance.below(INCARNATION_MAX - 1)
         await self._ask(self._statements.bury)
-        values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._incarnation)
+        values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._incarnation, is_draining)
         joined = await self._ask(self._statements.join, *values)
         if not joined:
             raise NameTaken(f"another process runs as node {info.name}")

@@ -93,9 +93,10 @@ class Statements:
         member = "incarnation, info, is_draining, extract(epoch FROM expires_at - clock_timestamp())::double precision AS left_s"
         self.join = f"""
             INSERT INTO {s}.nodes AS n (name, incarnation, info, is_draining, lease_s, expires_at)
-            VALUES ($1, $2, $3, false, $4, clock_timestamp() + make_interval(secs => $4))
+            VALUES ($1, $2, $3, $7, $4, clock_timestamp() + make_interval(secs => $4))
             ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, info = excluded.info,
-                is_draining = false, lease_s = excluded.lease_s, expires_at = excluded.expires_at
+                is_draining = CASE WHEN n.incarnation = $6 AND NOT $5 THEN n.is_draining ELSE excluded.is_draining END,
+                lease_s = excluded.lease_s, expires_at = excluded.expires_at
             WHERE $5 OR n.incarnation IN ($6, $2) OR n.expires_at <= clock_timestamp()
             RETURNING {fence.timeline}"""
         self.renew = f"""

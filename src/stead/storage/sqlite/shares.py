@@ -147,8 +147,8 @@ class WorkerEngine(Shares):
     def has_fixed_owners(self) -> bool:
         return True
 
-    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True) -> None:
-        """The name of a worker is never taken: its share has a lock."""
+    async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
+        """The name of a worker is never taken: its share has a lock. Nor does a worker drain."""
         self.incarnation = self._chance.below(2**62 - 1) + 1
         self._lease_s = lease_s
         path = self._member_path(self._index)
