@@ -10,6 +10,7 @@ import pytest
 
 from stead import Actor, durable
 from stead.admin import (
+    CUT_OFF,
     DRAINING,
     UP,
     AdminApi,
@@ -90,6 +91,17 @@ async def test_a_drained_node_owns_nothing_and_loses_nothing() -> None:
             assert (await operator.list_nodes())[0].state == UP
             assert await operator.move(named_id("counter", "c0"), "n0")
             assert nodes.owner("counter", "c0") == 0
+
+
+async def test_a_node_that_is_cut_off_says_so() -> None:
+    """Until it is not; who is drained as well is draining."""
+    engine = SharedMemoryEngine(SharedStore(current_clock()), Chance(1))
+    nodes = ClusterNodes(engine, Alone())
+    await engine.join(NodeInfo("n0", "n0:1"), LEASE_S)
+    for is_cut_off, is_draining, state in ((True, False, CUT_OFF), (True, True, DRAINING), (False, False, UP)):
+        await engine.renew(is_cut_off=is_cut_off)
+        await engine.set_draining("n0", is_draining)
+        assert [line.state for line in await nodes.list_nodes()] == [state]
 
 
 async def test_waiting_for_a_drained_node_ends() -> None:

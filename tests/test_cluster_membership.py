@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -405,8 +406,8 @@ def test_a_lease_counted_from_the_answer_is_found() -> None:
     class Slow(DatabaseEngine):
         """Answers late, which a full network may do."""
 
-        async def renew(self) -> list[Member]:
-            return await late(super().renew)
+        async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
+            return await late(partial(super().renew, is_cut_off=is_cut_off))
 
     async def late(work: Callable[[], Awaitable[list[Member]]]) -> list[Member]:
         members = await work()

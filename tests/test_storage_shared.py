@@ -141,22 +141,29 @@ class ReleasesAnybodys(SharedMemoryEngine):
 class FiresEverything(SharedMemoryEngine):
     """Takes every alarm for its own."""
 
-    def _fires(self, text: str, live: list[int]) -> bool:
+    def _fires(self, text: str, sharing: list[int]) -> bool:
         return True
 
 
 class FiresOwnedOnly(SharedMemoryEngine):
     """Leaves orphans to others, as all do."""
 
-    def _fires(self, text: str, live: list[int]) -> bool:
-        return self._owner in live and self.store.live_owner(text) == self._owner
+    def _fires(self, text: str, sharing: list[int]) -> bool:
+        return self._owner in sharing and self.store.live_owner(text) == self._owner
 
 
 class FiresSlicesOfOwned(SharedMemoryEngine):
     """Shares out the alarms of actors that have an owner, too."""
 
-    def _fires(self, text: str, live: list[int]) -> bool:
-        return self._owner in live and live[len(text) % len(live)] == self._owner
+    def _fires(self, text: str, sharing: list[int]) -> bool:
+        return self._owner in sharing and sharing[len(text) % len(sharing)] == self._owner
+
+
+class SharesWithAll(SharedMemoryEngine):
+    """Hears from nobody that it is cut off."""
+
+    async def renew(self, *, is_cut_off: bool | None = None) -> Any:
+        return await super().renew()
 
 
 class LeavesNothing(SharedMemoryEngine):
@@ -169,11 +176,11 @@ class LeavesNothing(SharedMemoryEngine):
 class RenewsTheDead(SharedMemoryEngine):
     """Prolongs a lease that was over."""
 
-    async def renew(self) -> Any:
+    async def renew(self, *, is_cut_off: bool | None = None) -> Any:
         row = self.store.nodes.get(self._owner)
         if row is not None:
             self.store.enrol(msgspec.structs.replace(row, expires_s=self.store.clock.elapsed_s() + 1))
-        return await super().renew()
+        return await super().renew(is_cut_off=is_cut_off)
 
 
 BROKEN: tuple[type[SharedMemoryEngine], ...] = (
@@ -188,6 +195,7 @@ BROKEN: tuple[type[SharedMemoryEngine], ...] = (
     FiresEverything,
     FiresOwnedOnly,
     FiresSlicesOfOwned,
+    SharesWithAll,
     LeavesNothing,
     RenewsTheDead,
 )

@@ -19,7 +19,7 @@ from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres.connections import PLAN_QUERIES_MIN, Connections
 from stead.storage.postgres.failure import shown
 from stead.storage.postgres.fence import Fence
-from stead.storage.postgres.schema import PIECE_BYTES, STEPS
+from stead.storage.postgres.schema import PIECE_BYTES, STEPS, migrate
 from stead.storage.postgres.statements import Parts, Statements
 from stead.testing.conformance import claimed, everything
 from tests.postgres.conftest import OpenPostgres, schema_of_this_process
@@ -235,11 +235,15 @@ def test_shown_addresses_hold_no_password(dsn: str, expected: str) -> None:
     assert shown(dsn) == expected
 
 
-def test_migrations(open_postgres: OpenPostgres, postgres: str) -> None:
-    """Several nodes that start at once make the tables once; a newer schema is refused and left as it is."""
+@pytest.mark.parametrize("before", range(len(STEPS)))
+def test_migrations(open_postgres: OpenPostgres, postgres: str, before: int) -> None:
+    """Several nodes that start at once make the tables once, or renew older ones; a newer schema is refused and left as it is."""
 
     async def run() -> None:
         await query(postgres, f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")
+        connection = await asyncpg.connect(postgres)
+        await migrate(connection, SCHEMA, STEPS[:before])
+        await connection.close()
         engines = await asyncio.gather(*(PostgresEngine.open(postgres, SystemClock(), schema=SCHEMA) for _ in range(6)))
         for engine in engines:
             await engine.close()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from stead.clock import sleep
+from stead.cluster.reach import LEASES_MISSED, MARGIN_S
 from stead.ids import Chance
-from stead.logic.lease import LEASE_S
+from stead.logic.lease import LEASE_S, RENEW_SHARE
 from stead.runtime.scheduler import SHARED_POLL_S
 from stead.storage.contract import AlarmRow
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
@@ -22,6 +23,7 @@ from tests.properties.test_p6_alarms import SCENE, Scene, Sleeper
 SLEEPERS = 6
 NEVER_MS = 1 << 50
 TAKEOVER_S = LEASE_S + SHARED_POLL_S + 1.5  # an alarm of a dead node: the lease, a look at the index, and the way to a node
+CUT_OFF_S = LEASE_S * (LEASES_MISSED + RENEW_SHARE) + MARGIN_S + 0.5  # until a node that nobody reaches has said so
 MOVES_S, LONG_S = 12.0, 0.3
 
 
@@ -54,6 +56,35 @@ async def taken_over(seed: int) -> None:
         assert not scene.problems, scene.problems
         for name, at_s in due_s.items():
             latest_s = max(at_s, lost_s) + TAKEOVER_S
+            assert any(run == name and ran_s <= latest_s for run, ran_s in runs), f"{name} was late, or never came: {runs}"
+            done = (await app.env.SLEEPER.get(name).report())["done"]
+            assert done == [name], f"{name} had the effects {done}"
+
+
+async def cut_off(seed: int) -> None:
+    """Alarms of actors that nobody has in memory, due before and after a node finds out that it reaches no other one."""
+    chance, scene = Chance(seed), Scene()
+    async with Stage.of(actors={"sleeper": Sleeper}, world=World(commit_s=0.05)) as app:
+        SCENE[:] = [(app, scene)]
+        due_s: dict[str, float] = {}
+        for number in range(SLEEPERS):
+            delay_s = 2.0 + 2 * CUT_OFF_S * chance.fraction()
+            sleeper = app.env.SLEEPER.get(f"{number}")
+            await sleeper.set(f"{number}", delay_s)
+            due_s[f"{number}"] = app.clock.elapsed_s() + delay_s
+            await app.evict(sleeper)
+        node, cut_s = chance.below(NODES), app.clock.elapsed_s()
+        for other in {*range(NODES)} - {node}:
+            app.cluster.partition(node, other)
+        while app.clock.elapsed_s() < cut_s + 3 * CUT_OFF_S:
+            await sleep(chance.fraction())
+            await check_slices(app)
+        runs = list(scene.runs)
+        app.cluster.heal()
+        await sleep(LEASE_S)
+        assert not scene.problems, scene.problems
+        for name, at_s in due_s.items():
+            latest_s = max(at_s, cut_s + CUT_OFF_S) + SHARED_POLL_S + 1.5
             assert any(run == name and ran_s <= latest_s for run, ran_s in runs), f"{name} was late, or never came: {runs}"
             done = (await app.env.SLEEPER.get(name).report())["done"]
             assert done == [name], f"{name} had the effects {done}"
@@ -96,9 +127,10 @@ SCENARIOS: dict[str, Any] = {
     "under_faults": partial(test_p6_alarms.under_faults, on=Stage),
     "failing_for_good": partial(test_p6_alarms.failing_for_good, on=Stage),
     "taken_over": taken_over,
+    "cut_off": cut_off,
     "moved": moved,
 }
-FOUND_BY = {"runs_go_on_while_an_actor_moves": "moved"}
+FOUND_BY = {"runs_go_on_while_an_actor_moves": "moved", "share_of_the_cut_off_waits": "cut_off"}
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

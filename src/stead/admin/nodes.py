@@ -15,7 +15,7 @@ from stead.errors import Invalid, Unavailable
 from stead.ids import ActorId
 from stead.storage.membership import LeaseLost, Member, SharedEngine
 
-UP, DRAINING = "up", "draining"
+UP, DRAINING, CUT_OFF = "up", "draining", "cut off"
 
 
 class NodeLine(msgspec.Struct, frozen=True):
@@ -27,7 +27,7 @@ class NodeLine(msgspec.Struct, frozen=True):
     url: str
     region: str
     labels: dict[str, str]
-    state: str  # UP or DRAINING
+    state: str  # UP, DRAINING or CUT_OFF
     lease_left_s: float
     actors: int  # that it owns
     application: str
@@ -174,7 +174,7 @@ def _line(member: Member, actors: int, usual: str) -> NodeLine:
         url=info.url,
         region=info.region,
         labels=info.labels,
-        state=DRAINING if member.is_draining else UP,
+        state=DRAINING if member.is_draining else CUT_OFF if member.is_cut_off else UP,
         lease_left_s=round(member.lease_left_s, 1),
         actors=actors,
         application=info.application,

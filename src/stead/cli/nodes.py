@@ -102,7 +102,7 @@ async def wait_drained(nodes: Nodes, name: str) -> int:
                 return 0
             if line.state != DRAINING:
                 raise CommandFailed(f"{name} takes actors again: somebody has ended its draining", "run it again if that was wrong")
-            if all(other.state == DRAINING for other in lines):
+            if all(other.state != UP for other in lines):
                 raise CommandFailed(
                     f"no other node is up: the {line.actors:,} actors of {name} stay until there is one",
                     "start one, or uncordon one",

@@ -93,6 +93,7 @@ class Membership:
         self.lease_s = lease_s
         self.lease = Lease(clock, lease_s)
         self.incarnation = 0  # 0: this node is none of the cluster now
+        self.is_cut_off = False  # said with every renewal: nobody but the database reaches this node
         self._members: Sequence[Member] = ()
         self.watchers: list[Watcher] = []
 
@@ -184,7 +185,7 @@ class Membership:
 
     async def _renew(self) -> None:
         asked_s, incarnation = self._clock.elapsed_s(), self.incarnation
-        members = await self._engine.renew()
+        members = await self._engine.renew(is_cut_off=self.is_cut_off)
         if self._is_failing:
             log.info("node %s has a lease again", self.info.name)
             self._is_failing = False

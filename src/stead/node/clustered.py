@@ -115,7 +115,9 @@ class ClusterPart:
     async def _watch(self) -> None:
         while True:
             await sleep(LOOK_S)
-            if self.reach.look():
+            is_newly_cut_off = self.reach.look()
+            self.membership.is_cut_off = self.reach.is_cut_off
+            if is_newly_cut_off:
                 await self.router.moving.let_go()
 
     async def _end(self) -> None:

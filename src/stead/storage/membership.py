@@ -11,7 +11,8 @@ the caller's incarnation owns; a node that joined anew owns nothing of what it o
 owner.
 
 **Alarms.** An alarm is its actor's owner's to fire. One whose actor nobody alive owns is an *orphan*: the live nodes, by
-incarnation, share the orphans by their actors' slices (`stead.logic.placement`), so each alarm is exactly one live node's.
+incarnation, share the orphans by their actors' slices (`stead.logic.placement`), so each alarm is exactly one live node's. A node
+that says that it is cut off from the others has no share: it could bring no actor to where others reach it.
 
 **Generations.** A database that failed over to a copy may have lost the last claims and commits. What was claimed before a failover
 commits no more: it has to be claimed again, and a `Claim` tells of which generation it is. And nobody's lease outlasts it: `renew`
@@ -47,6 +48,7 @@ class Member(msgspec.Struct, frozen=True):
     info: NodeInfo
     is_draining: bool
     lease_left_s: float  # when the engine answered, by its clock
+    is_cut_off: bool = False  # it said so
 
 
 class LeaseLost(Exception):
@@ -79,11 +81,12 @@ class SharedEngine(Engine, Protocol):
         """
         ...
 
-    async def renew(self) -> list[Member]:
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
         """Prolong the lease to `lease_s` from the engine's now, and return who is alive, this node too, by incarnation.
 
-        One round trip. Raises `LeaseLost` if the lease is over already, another has joined under the name, or the database has
-        failed over since the node joined.
+        `is_cut_off` says whether no other node reaches this one; None: as this incarnation said last, if it did. One round trip.
+        Raises `LeaseLost` if the lease is over already, another has joined under the name, or the database has failed over since
+        the node joined.
         """
         ...
 

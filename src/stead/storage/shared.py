@@ -28,6 +28,7 @@ class NodeRow(msgspec.Struct, frozen=True):
     lease_s: float
     expires_s: float  # on the store's clock
     is_draining: bool = False
+    is_cut_off: bool = False
 
 
 class SharedStore(MemoryStore):
@@ -90,13 +91,16 @@ class SharedMemoryEngine(MemoryEngine):
         expires_s = self.store.clock.elapsed_s() + lease_s
         self.store.enrol(NodeRow(self._owner, info, lease_s, expires_s, is_draining if last is None else last.is_draining))
 
-    async def renew(self) -> list[Member]:
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
         self._check_open()
         now_s, row = self.store.clock.elapsed_s(), self.store.nodes.get(self._owner)
         if row is None or row.expires_s <= now_s or self._generation != self.store.generation:
             raise LeaseLost(f"the lease of node {self._owner} is over, or the database has failed over")
-        self.store.enrol(msgspec.structs.replace(row, expires_s=now_s + row.lease_s))
-        return [Member(row.incarnation, row.info, row.is_draining, row.expires_s - now_s) for row in self.store.live()]
+        said = row.is_cut_off if is_cut_off is None else is_cut_off
+        self.store.enrol(msgspec.structs.replace(row, expires_s=now_s + row.lease_s, is_cut_off=said))
+        return [
+            Member(row.incarnation, row.info, row.is_draining, row.expires_s - now_s, row.is_cut_off) for row in self.store.live()
+        ]
 
     async def leave(self) -> None:
         self._check_open()
@@ -130,10 +134,12 @@ class SharedMemoryEngine(MemoryEngine):
             raise OwnedElsewhere(owner)
 
     def _alarms(self) -> list[tuple[int, str, str]]:
-        live = [row.incarnation for row in self.store.live()]
-        return [alarm for alarm in self.store.alarms if self._fires(alarm[1], live)]
+        sharing = [row.incarnation for row in self.store.live() if not row.is_cut_off]
+        return [alarm for alarm in self.store.alarms if self._fires(alarm[1], sharing)]
 
-    def _fires(self, text: str, live: list[int]) -> bool:
-        if self._owner not in live:
-            return False
-        return self._owner == (self.store.live_owner(text) or live[rank_of(slice_of(text), len(live))])
+    def _fires(self, text: str, sharing: list[int]) -> bool:
+        """Whether this node fires an actor's alarms, where those nodes share the orphans'."""
+        owner = self.store.live_owner(text)
+        if owner or self._owner not in sharing:
+            return owner == self._owner != 0
+        return self._owner == sharing[rank_of(slice_of(text), len(sharing))]

@@ -413,6 +413,30 @@ class _SharedAlarms(_Openable):
         await a.join(node(0), self.lease_s)
         await self._shared_out(a, b, c)
 
+    @_over(3)
+    async def test_who_is_cut_off_has_no_share(self, a: SharedEngine, b: SharedEngine, c: SharedEngine) -> None:
+        """A node that says so keeps the alarms of its own actors only, until it says otherwise or joins anew. All see it."""
+        await self._orphans(a)
+        turns = await claimed(c, C)
+        await c.commit([turns.turn(alarms={"own": 7})])
+        await c.renew(is_cut_off=True)
+        await c.renew()
+        said = {member.info.name: member.is_cut_off for member in await a.renew()}
+        assert said == {"node-0": False, "node-1": False, "node-2": True}
+        await b.renew()
+        await self._shared_out(a, b)
+        assert await c.due(99_999, 999) == [AlarmRow(7, C, "own")]
+        assert await c.next_due_ms() == 7
+        await c.commit([turns.turn(alarms={"own": None})])
+        await c.renew(is_cut_off=False)
+        await self._shared_out(a, b, c)
+        await c.renew(is_cut_off=True)
+        await c.join(node(2), self.lease_s)
+        await self._shared_out(a, b, c)
+        for engine in (a, b, c):
+            await engine.renew(is_cut_off=True)
+        assert [await engine.next_due_ms() for engine in (a, b, c)] == [None] * 3
+
     @_over(2)
     async def test_others_alarms_hide_none(self, a: SharedEngine, b: SharedEngine) -> None:
         """A limit counts the caller's own alarms: those of others that are due earlier take no place."""

@@ -116,9 +116,9 @@ class DatabaseEngine(FaultEngine):
         await self._shared.join(info, lease_s, takes_name=takes_name, is_draining=is_draining)
         await self._reach()
 
-    async def renew(self) -> list[Member]:
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
         await self._reach()
-        members = await self._shared.renew()
+        members = await self._shared.renew(is_cut_off=is_cut_off)
         await self._reach()
         return members
 

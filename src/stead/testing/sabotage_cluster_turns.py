@@ -143,9 +143,9 @@ def acknowledged_when_given_up(right: Any) -> Any:
 def alarms_of_the_dead_wait(right: Any) -> Any:
     """The alarms of an actor are its last owner's, alive or not."""
 
-    def fires(self: SharedMemoryEngine, text: str, live: list[int]) -> bool:
+    def fires(self: SharedMemoryEngine, text: str, sharing: list[int]) -> bool:
         owner = self.store.owners[text].owner
-        return owner == self._owner if owner else bool(right(self, text, live))
+        return owner == self._owner if owner else bool(right(self, text, sharing))
 
     return fires
 
@@ -154,10 +154,20 @@ def alarms_of_the_dead_wait(right: Any) -> Any:
 def orphans_fired_by_all(right: Any) -> Any:
     """Every node fires the alarms that have no owner."""
 
-    def fires(self: SharedMemoryEngine, text: str, live: list[int]) -> bool:
+    def fires(self: SharedMemoryEngine, text: str, sharing: list[int]) -> bool:
         return self.store.live_owner(text) in {0, self._owner}
 
     return fires
+
+
+@_plant("P6", SharedMemoryEngine, "renew")
+def share_of_the_cut_off_waits(right: Any) -> Any:
+    """A node that no other one reaches keeps its share of the alarms that have no owner."""
+
+    async def renew(self: SharedMemoryEngine, *, is_cut_off: bool | None = None) -> Any:
+        return await right(self)
+
+    return renew
 
 
 @_plant("P6", AlarmScheduler, "__init__")

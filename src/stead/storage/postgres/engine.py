@@ -177,8 +177,8 @@ class PostgresEngine:
             raise NameTaken(f"another process runs as node {info.name}")
         self._incarnation, self._timeline = incarnation, int(joined[0][0])
 
-    async def renew(self) -> list[Member]:
-        rows = await self._ask(self._statements.renew, self._incarnation, self._timeline)
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
+        rows = await self._ask(self._statements.renew, self._incarnation, self._timeline, is_cut_off)
         members = sorted((_member(row) for row in rows), key=lambda member: member.incarnation)
         if all(member.incarnation != self._incarnation for member in members):
             raise LeaseLost(
@@ -233,7 +233,7 @@ def _joined(rows: list[Any]) -> list[tuple[bytes, bytes]]:
 
 
 def _member(row: Any) -> Member:
-    return Member(row["incarnation"], _decode_info(row["info"]), row["is_draining"], row["left_s"])
+    return Member(row["incarnation"], _decode_info(row["info"]), row["is_draining"], row["left_s"], row["is_cut_off"])
 
 
 def _text_end(prefix: str) -> str:

@@ -80,6 +80,9 @@ STEPS: tuple[str, ...] = (
         expires_at timestamptz NOT NULL
     );
     """,
+    """
+    ALTER TABLE {schema}.nodes ADD COLUMN is_cut_off boolean NOT NULL DEFAULT false;
+    """,
 )
 
 

@@ -90,18 +90,20 @@ class Statements:
             WHERE id >= $1 AND id > $2 AND ($3 = '' OR id < $3) AND size_bytes > 0
               AND ($4 = '' OR strpos(id, '/') > 0 AND starts_with(substr(id, strpos(id, '/') + 1), $4))
             ORDER BY id LIMIT $5"""
-        member = "incarnation, info, is_draining, extract(epoch FROM expires_at - clock_timestamp())::double precision AS left_s"
+        left = "extract(epoch FROM expires_at - clock_timestamp())::double precision AS left_s"
+        member = f"incarnation, info, is_draining, is_cut_off, {left}"
         self.join = f"""
             INSERT INTO {s}.nodes AS n (name, incarnation, info, is_draining, lease_s, expires_at)
             VALUES ($1, $2, $3, $7, $4, clock_timestamp() + make_interval(secs => $4))
             ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, info = excluded.info,
                 is_draining = CASE WHEN n.incarnation = $6 AND NOT $5 THEN n.is_draining ELSE excluded.is_draining END,
-                lease_s = excluded.lease_s, expires_at = excluded.expires_at
+                is_cut_off = false, lease_s = excluded.lease_s, expires_at = excluded.expires_at
             WHERE $5 OR n.incarnation IN ($6, $2) OR n.expires_at <= clock_timestamp()
             RETURNING {fence.timeline}"""
         self.renew = f"""
             WITH renewed AS (
-                UPDATE {s}.nodes SET expires_at = clock_timestamp() + make_interval(secs => lease_s)
+                UPDATE {s}.nodes
+                SET expires_at = clock_timestamp() + make_interval(secs => lease_s), is_cut_off = coalesce($3, is_cut_off)
                 WHERE incarnation = $1 AND expires_at > clock_timestamp() AND {fence.timeline} = $2 RETURNING {member}
             )
             SELECT * FROM renewed
@@ -133,9 +135,11 @@ class Statements:
     def _mine(self) -> str:
         """Whether the alarm `l` of the actor `a` is for the node $1 to fire: the owner's, or an orphan of its share."""
         live = f"(SELECT incarnation FROM {self._s}.nodes WHERE expires_at > clock_timestamp())"
-        rank = f"(SELECT count(*) FROM {live} r WHERE r.incarnation < $1)"
-        count = f"(SELECT nullif(count(*), 0) FROM {live} r)"
-        return f"(a.owner = $1 OR (a.owner IS NULL OR a.owner NOT IN {live}) AND l.slice % {count} = {rank}) AND $1 IN {live}"
+        sharing = f"(SELECT incarnation FROM {self._s}.nodes WHERE expires_at > clock_timestamp() AND NOT is_cut_off)"
+        rank = f"(SELECT count(*) FROM {sharing} r WHERE r.incarnation < $1)"
+        count = f"(SELECT nullif(count(*), 0) FROM {sharing} r)"
+        is_orphan = f"(a.owner IS NULL OR a.owner NOT IN {live})"
+        return f"(a.owner = $1 OR {is_orphan} AND l.slice % {count} = {rank} AND $1 IN {sharing}) AND $1 IN {live}"
 
     def _commit(self, parts: Parts) -> str:
         s, at = self._s, 10

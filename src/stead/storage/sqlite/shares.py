@@ -156,7 +156,8 @@ class WorkerEngine(Shares):
         partial.write_bytes(msgspec.json.encode(_Worker(os.getpid(), self.incarnation, info)))
         partial.replace(path)
 
-    async def renew(self) -> list[Member]:
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
+        """Nobody shares orphans: each worker has those of its share."""
         found = [self._member(share) for share in range(len(self._engines))]
         return sorted((member for member in found if member is not None), key=lambda member: member.incarnation)
 
