@@ -10,11 +10,13 @@ from stead import Actor, Unavailable, durable
 from stead.clock import sleep
 from stead.cluster import Reach
 from stead.cluster.reach import LEASES_MISSED, MARGIN_S
+from stead.cluster.router import RETURN_S
 from stead.logic.lease import LEASE_S
 from stead.testing import Cluster, check
 
 GRACE_S = LEASES_MISSED * LEASE_S + MARGIN_S
 SETTLED_S = GRACE_S + LEASE_S
+PROMPT_S = 0.5
 NAMES = [f"c-{number}" for number in range(8)]
 
 
@@ -52,14 +54,62 @@ def test_who_reaches_nobody_gives_its_actors_back() -> None:
             assert [await is_ready(cluster, node) for node in range(3)] == [True, True, False]
             assert await count(cluster, 0) == {2}
             assert await count(cluster, 1) == {3}
-            with pytest.raises(Unavailable, match="can reach no other one"):
-                await cluster.env_at(2).TALLY.get("c-1").add()
+            assert await refused_s(cluster, 2, "can reach no other one") < PROMPT_S
             cluster.heal()
             await sleep(SETTLED_S)
             assert await is_ready(cluster, 2)
             assert await count(cluster, 2) == {4}
 
     check(scenario, 20)
+
+
+def test_who_has_no_lease_keeps_nobody_waiting() -> None:
+    """Without its database a node refuses at once, as long as that lasts. At the others callers wait until they have its actors."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(3) as cluster:
+            assert await count(cluster, seed % 3) == {1}
+            cluster.partition(2, "database")
+            while await is_ready(cluster, 2):
+                await sleep(0.1)
+            lost_s = cluster.clock.elapsed_s()
+            assert await count(cluster, 0) == {2}
+            await sleep(max(0.0, lost_s + RETURN_S - cluster.clock.elapsed_s()))
+            for _ in range(5):
+                assert await refused_s(cluster, 2, "has no lease") < PROMPT_S
+                await sleep(1.0)
+            cluster.heal()
+            await sleep(LEASE_S)
+            assert await count(cluster, 2) == {3}
+
+    check(scenario, 20)
+
+
+def test_a_lease_that_comes_back_soon_refuses_nobody() -> None:
+    """Whoever asks a node that has just lost its lease waits until it has one again."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(2) as cluster:
+            assert await count(cluster, 0) == {1}
+            for node in range(2):
+                cluster.partition(node, "database")
+            while any(await asyncio.gather(*(is_ready(cluster, node) for node in range(2)))):
+                await sleep(0.1)
+            async with asyncio.TaskGroup() as tasks:
+                counted = tasks.create_task(count(cluster, seed % 2))
+                await sleep(RETURN_S / 2)
+                cluster.heal()
+            assert counted.result() == {2}
+
+    check(scenario, 20)
+
+
+async def refused_s(cluster: Cluster, node: int, why: str) -> float:
+    """How long a node takes to refuse."""
+    began_s = cluster.clock.elapsed_s()
+    with pytest.raises(Unavailable, match=why):
+        await cluster.env_at(node).TALLY.get("c-1").add()
+    return cluster.clock.elapsed_s() - began_s
 
 
 def test_one_of_two_goes_on() -> None:

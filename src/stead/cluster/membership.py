@@ -86,6 +86,7 @@ class Membership:
         self._clock = clock
         self._tasks = Tasks()
         self._end_timer: asyncio.TimerHandle | None = None
+        self._lost_s = clock.elapsed_s()
         self._is_failing = False
         self._is_draining = False
         self._told: set[tuple[str, str]] = set()  # nodes whose application was found to be another
@@ -101,6 +102,11 @@ class Membership:
     def may_claim(self) -> bool:
         """Whether this node may take actors in now: its lease was renewed lately, and it does not drain."""
         return self.lease.is_firm and not self.is_draining
+
+    @property
+    def absent_s(self) -> float:
+        """For how long this node has been none of the cluster; 0 while it is one."""
+        return 0.0 if self.incarnation else self._clock.elapsed_s() - self._lost_s
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -210,7 +216,7 @@ class Membership:
         self.lease.end()
         if self.incarnation:
             log.error("node %s has lost its lease and gives up its actors: %s", self.info.name, why)
-            self.incarnation = 0
+            self.incarnation, self._lost_s = 0, self._clock.elapsed_s()
             for watcher in self.watchers:
                 watcher.lease_lost()
 

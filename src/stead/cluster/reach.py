@@ -56,6 +56,11 @@ class Reach:
             return False
         return len(others) > 1 or others[0].info.name < name
 
+    @property
+    def cut_off_s(self) -> float:
+        """For how long this node has been cut off, as far as it has looked; 0 if it is not."""
+        return 0.0 if self._alone_s is None or not self.is_cut_off else self._clock.elapsed_s() - self._alone_s
+
     def look(self) -> bool:
         """Remember who can be reached, and say in the log what is new. Returns whether this node has just been cut off."""
         members = {node.incarnation for node in self._membership.members()}

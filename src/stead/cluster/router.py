@@ -9,7 +9,8 @@ a step, never a second owner.
 after them. Else what is sent now could overtake what comes back.
 
 **Waiting.** A node that cannot be reached may be dead, or only out of reach: it owns its actors until its lease is over. Events
-wait for that, in their order, and are refused as `Unavailable` once it should have ended. Their number and size are bounded.
+wait for that, in their order, and are refused as `Unavailable` once it should have ended. Their number and size are bounded. A node
+that has no lease itself, or reaches nobody, cannot take part in that: whoever asks it waits only for its return, and not for long.
 
 **The lease.** A node that cannot renew its lease takes in no more actors, and in time gives up those it has: see `lost`.
 """
@@ -64,6 +65,7 @@ EVENTS_MAX = 50_000  # under way or waiting, of the whole node
 EVENTS_BYTES_MAX = 256 * 1024 * 1024  # and what is in them: eight of the largest
 RETRY_S = 0.5  # before a node that cannot be reached is doubted
 PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
+RETURN_S = 2.0  # in which a node that has lost its lease, or touch with all others, is waited for
 REDIRECTS_MAX = 32  # of one event
 REDIRECTS_AT_ONCE = 2  # further ones wait a little, doubling
 LATELY_S = 2.0  # in which refusals count together
@@ -403,14 +405,16 @@ class Router:
 
     def _expire(self, route: Route) -> bool:
         """Refuse what has waited too long. Returns whether anything waits still."""
-        now_s = self._here.clock.elapsed_s()
-        while route.waiting and (route.waiting[0].until_s <= now_s or route.waiting[0].redirects > REDIRECTS_MAX):
+        now_s, is_lost = self._here.clock.elapsed_s(), max(self._membership.absent_s, self._reach.cut_off_s) > RETURN_S
+        while route.waiting and (is_lost or route.waiting[0].until_s <= now_s or route.waiting[0].redirects > REDIRECTS_MAX):
             self.settled(route.waiting.popleft(), Unavailable(f"{route.target}: {self._why(route)}; nothing ran, try again"))
         if not route.waiting and route.line is None:
             self._forget(route)
         return bool(route.waiting)
 
     def _why(self, route: Route) -> str:
+        if self._membership.absent_s:
+            return "this node has no lease at this moment, and takes no actors in meanwhile"
         wish = self.wishes.of(route.target)
         if wish.is_strict and not self.guess(route.target, ()):
             return f"no live node has {wish}, and the manifest lets it be nowhere else"
