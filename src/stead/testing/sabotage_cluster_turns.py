@@ -19,7 +19,7 @@ from stead.runtime.activation import Activation
 from stead.runtime.chores import WAKE_ALARM
 from stead.runtime.effects import Effects
 from stead.runtime.gate import Gate, Held, LeasedGate
-from stead.runtime.outbox import Leaving, Outbox
+from stead.runtime.outbox import Leaving, Outbox, _Verdict
 from stead.runtime.receipts import Receipts
 from stead.runtime.scheduler import AlarmScheduler
 from stead.runtime.stubs import Outgoing
@@ -266,6 +266,12 @@ def signals_lost_on_the_way(right: Any) -> Any:
             right(self, number, error)
 
     return failed
+
+
+@_plant("P8", _Verdict, "done")
+def copies_stay_behind(right: Any) -> Any:
+    """What waits on a node for its way to a target leaves although its sender has gone from there."""
+    return lambda self: False
 
 
 @_plant("P8", TaskActor, "begin")
