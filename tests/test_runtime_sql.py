@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable
 from typing import Any
 
+import apsw
 import pytest
 
 from stead import Actor, Ambiguous, DurabilityLost, Invalid, SteadError, reads
 from stead.clock import sleep
 from stead.errors import TransactionLost
+from stead.runtime.turn import Turn
 from stead.storage.entries import WHOLE_BYTES_MAX
 from stead.testing import TestApp
 
@@ -247,3 +250,35 @@ async def outcome(call: Awaitable[Any]) -> Any:
         return await call
     except SteadError as error:
         return error
+
+
+@pytest.mark.parametrize("how", ["closes", "crashes"])
+async def test_a_node_that_ends_closes_its_databases(how: str) -> None:
+    """Else SQLite would keep the actors, and with them the whole node, for as long as the process lives."""
+    gc.collect()
+    before = len(apsw.connections())
+    async with TestApp.of(actors={"ledger": Ledger}) as app:
+        opened = len(apsw.connections())
+        for name in "abc":
+            await app.env.LEDGER.get(name).add(1)
+        assert len(apsw.connections()) == opened + 3
+        if how == "crashes":
+            await app.crash()
+            assert len(apsw.connections()) == opened
+    assert len(apsw.connections()) == before
+
+
+async def test_an_open_database_keeps_no_turn() -> None:
+    """What an actor was given last and what it wrote go with its turn, though its database stays open."""
+    async with TestApp.of(actors={"ledger": Ledger}) as app:
+        left = []
+        for number in range(6):
+            ledger = app.env.LEDGER.get(f"{number}")
+            await ledger.add(1)
+            await ledger.rows()
+            with pytest.raises(ValueError):
+                await ledger.add(2, fail=True)
+            gc.collect()
+            left.append(sum(isinstance(thing, Turn) for thing in gc.get_objects()))
+        assert app.stats()["residents"] == 6
+        assert left[1:] == [left[0]] * 5

@@ -367,6 +367,7 @@ class Dispatcher:
             while activation.mailbox.waiting:  # else the end of one turn would begin the next
                 activation.mailbox.waiting.popleft().release(None, _refusal(activation.actor, True))
             activation.reset(DurabilityLost("the node stopped before this turn had ended; it was rolled back"))
+            activation.state.sql.close()  # SQLite has what holds all of the node: the garbage collector does not see it there
         self.activations.clear()
         return activations
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, Protocol, TypeVar
+from weakref import ReferenceType, ref
 
 from stead.api import SqlValue
 from stead.clock import Clock
@@ -97,7 +98,7 @@ class ActorSql:
     def commit(self, turn: Turn) -> None:
         """Hand the pages that the turn changed to its layer. Nothing waits (`may_wait`)."""
         if turn.sql_begun and self._database is not None:
-            self._pages.turn = turn
+            self._pages.lend_to(turn)
             self._database.commit()
             turn.sql_begun, turn.sql_sealed = False, True
 
@@ -182,7 +183,7 @@ class ActorSql:
         database = self._database
         if database is None:
             database = self._database = SqlDatabase(self._pages, self._now_ms)
-        self._pages.turn = turn
+        self._pages.lend_to(turn)
         if turn.reads:
             database.begin(read_only=True)
         elif not turn.sql_begun:
@@ -197,14 +198,18 @@ class ActorSql:
 class ActorPages:
     """The database's pages as entries, read and written as the turn that uses the database sees them."""
 
-    __slots__ = ("_ahead", "_host", "_next", "_waits", "turn")
+    __slots__ = ("_ahead", "_host", "_next", "_turn", "_waits")
 
     def __init__(self, host: Host) -> None:
         self._host = host
-        self.turn: Turn | None = None
+        self._turn: ReferenceType[Turn] | None = None  # the database stays open behind a turn, which must not stay with it
         self._waits = False  # whether a page had to be waited for
         self._next = 0  # the page that would follow those that were read together last ...
         self._ahead = 1  # ... and how many those were
+
+    def lend_to(self, turn: Turn) -> None:
+        """Show the pages as this turn sees them, and write into its layer."""
+        self._turn = ref(turn)
 
     def count(self) -> int:
         data = self._read(PAGE_COUNT)
@@ -245,7 +250,8 @@ class ActorPages:
         return self._answer(entries.get_many(keys, layers)).get(key)
 
     def _layers(self) -> Sequence[Layer]:
-        return () if self.turn is None else self.turn.layers
+        turn = self._turn and self._turn()
+        return turn.layers if turn else ()
 
     def _answer(self, work: Coroutine[Any, Any, T]) -> T:
         value, waited = fiber.answer(work)
@@ -253,8 +259,9 @@ class ActorPages:
         return value
 
     def _writes(self) -> dict[bytes, bytes | None]:
-        assert self.turn is not None, "no turn is being sealed"
-        return self.turn.layer.writes
+        turn = self._turn and self._turn()
+        assert turn, "no turn is being sealed"
+        return turn.layer.writes
 
 
 def _page_key(number: int) -> bytes:

@@ -127,6 +127,7 @@ class Turn:
     """What a turn holds between its start and its end. Once `over`, nothing it still tries has any effect."""
 
     __slots__ = (
+        "__weakref__",
         "activation",
         "broken",
         "calls",
