@@ -10,7 +10,7 @@ from stead import Actor, Unavailable, durable
 from stead.clock import sleep
 from stead.cluster import Reach
 from stead.cluster.reach import LEASES_MISSED, MARGIN_S
-from stead.cluster.router import RETURN_S
+from stead.cluster.routes import RETURN_S
 from stead.logic.lease import LEASE_S
 from stead.testing import Cluster, check
 

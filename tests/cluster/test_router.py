@@ -27,7 +27,7 @@ from stead import (
     route,
 )
 from stead.clock import sleep
-from stead.cluster.router import ROUTE_EVENTS_MAX
+from stead.cluster.routes import ROUTE_EVENTS_MAX
 from stead.testing import Cluster
 from tests.properties.harness import Started
 

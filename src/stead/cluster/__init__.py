@@ -6,6 +6,7 @@ from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_add
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.places import Places
 from stead.cluster.reach import Reach
 from stead.cluster.router import Router
 from stead.cluster.tls import TlsFiles
@@ -24,6 +25,7 @@ __all__ = [
     "Membership",
     "Network",
     "Peers",
+    "Places",
     "Reach",
     "Receiver",
     "Router",

@@ -47,7 +47,7 @@ class Here(Protocol):
 
 
 class Places(Protocol):
-    """The router, as balancing sees it."""
+    """Where actors should be, as balancing sees it."""
 
     wishes: Wishes
 

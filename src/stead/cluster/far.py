@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from stead import codec
 from stead.cluster.conversation import Conversation
+from stead.cluster.sides import EdgeSide, OwnerSide
 from stead.cluster.wire import MALFORMED, encode
 from stead.cluster.words import (
     Back,
@@ -50,64 +51,7 @@ HEARD_WORDS, HEARD_BYTES = 32, 64 * 1024  # after so much the edge says what it 
 NUMBERS_MAX = 8192  # of connections, in one word
 
 
-class Guests(Protocol):
-    """The owner, as an edge sees it."""
-
-    def join(self, number: int, id: str, scope: dict[str, Any]) -> None:
-        """A client has connected."""
-        ...
-
-    def back(self, number: int, message: int, stay: Stay) -> None:
-        """A connection that another owner had; `message` is the last that does not come."""
-        ...
-
-    def said(self, number: int, message: int, data: str | bytes) -> None:
-        """A message, by its number."""
-        ...
-
-    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None:
-        """A connection has ended."""
-        ...
-
-    def complete(self) -> None:
-        """All connections have been told."""
-        ...
-
-    def elsewhere(self) -> None:
-        """They are another owner's now: nothing more is said or heard."""
-        ...
-
-    def end(self) -> None:
-        """There are no connections any more."""
-        ...
-
-
-class Edge(Protocol):
-    """An edge, as the owner sees it."""
-
-    def welcome(self, session: int) -> None:
-        """The actor is here, and what is known of the connections is that session's."""
-        ...
-
-    def sent(self, number: int, frame: Frame) -> None:
-        """A message to a connection."""
-        ...
-
-    def opened(self, number: int, tags: Sequence[str]) -> None: ...
-    def kept(self, number: int, kept: Kept) -> None: ...
-    def handled(self, number: int, message: int) -> None: ...
-    def close(self, number: int, code: int, reason: str) -> None: ...
-    def gone(self, number: int) -> None: ...
-    def hold(self, number: int, is_held: bool) -> None:
-        """Listen to a client no more for now, or again."""
-        ...
-
-    def moved(self, owner: int, remainders: Sequence[Remainder]) -> None:
-        """The actor is elsewhere: nothing more is said or heard."""
-        ...
-
-
-class Hears(Edge, Protocol):
+class Hears(EdgeSide, Protocol):
     """An edge that knows how much it has heard."""
 
     words: int  # of this session
@@ -224,16 +168,9 @@ class FarGuests:
             self._edge.lost(self)
 
 
-class Owner(Protocol):
+class Owner(OwnerSide, Protocol):
     """The connections of an edge at their owner, as what comes from that edge goes to them."""
 
-    def join(self, number: int, id: str, scope: dict[str, Any]) -> None: ...
-    def back(self, number: int, message: int, stay: Stay) -> None: ...
-    def said(self, number: int, message: int, data: str | bytes) -> None: ...
-    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None: ...
-    def complete(self) -> None: ...
-    def elsewhere(self) -> None: ...
-    def end(self) -> None: ...
     def away(self) -> None:
         """The channel to the edge is gone."""
         ...

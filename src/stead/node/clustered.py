@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from stead.clock import sleep
-from stead.cluster import Balancing, Membership, Peers, Reach, Router, Wishes
+from stead.cluster import Balancing, Membership, Peers, Places, Reach, Router, Wishes
 from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
 from stead.ids import ActorId
 from stead.logic.placement import Wish
@@ -49,8 +49,9 @@ class ClusterPart:
         self.membership.info = msgspec.structs.replace(self.membership.info, units=here.units)
         self.reach = Reach(self._peers, self.membership, here.clock, has_shares=self._is_fixed)
         found = Wishes({} if self._is_fixed else wishes)
-        self.router = Router(here, self._peers, self.membership, self._engine, self.reach, found)
-        self._balancing = Balancing(here, self.router, self.router.moving)
+        places = Places(here, self._peers, self.membership, self.reach, found)
+        self.router = Router(here, self._peers, places, self._engine, self.membership.lease)
+        self._balancing = Balancing(here, places, self.router.moving)
         return self.router
 
     async def start(self) -> None:
@@ -91,7 +92,7 @@ class ClusterPart:
         to = next((node for node in self.membership.candidates if node.name == name), None)
         if to is None:
             raise Unavailable(f"there is no live node {name!r}")
-        wish = self.router.wishes.of(actor)
+        wish = self.router.places.wishes.of(actor)
         if wish.is_strict and not wish.is_met(to):
             raise Invalid(f"{name} has not {wish}, and the manifest lets {actor.unit} be nowhere else")
         return await self.router.moving.move(actor, to.incarnation)

@@ -8,6 +8,7 @@ from typing import Any
 from stead.clock import sleep
 from stead.cluster import Balancing, Lease, balancing
 from stead.cluster.router import Router
+from stead.cluster.routes import Routes
 from stead.cluster.serving import Answering, Served
 from stead.events import Event
 from stead.ids import ActorId
@@ -61,11 +62,11 @@ def answers_without_a_lease(right: Any) -> Any:
 # -- P2: routing -----------------------------------------------------------------------------------------------------------------
 
 
-@_plant("P2", Router, "lost")
+@_plant("P2", Routes, "lost")
 def sent_again_after_a_loss(right: Any) -> Any:
     """What was under way when a line was lost is sent again, whether it may have run or not."""
 
-    def lost(self: Router, route: Any, items: Any) -> None:
+    def lost(self: Routes, route: Any, items: Any) -> None:
         self._queue(route, list(items), in_front=True)
 
     return lost
@@ -76,7 +77,7 @@ def refused_and_run(right: Any) -> Any:
     """A node that takes no actors in says so, and takes this one in."""
 
     def serve(self: Router, served: Served, number: int, event: Event, reply: Answering) -> None:
-        if not self._here.has(served.target) and not self.is_accepting:
+        if not self._here.has(served.target) and not self.places.is_accepting:
             served.refuse([number], 0)
             self._here.take_in(served.target, event, reply, None)
         else:
@@ -90,7 +91,7 @@ def taken_in_while_events_are_elsewhere(right: Any) -> Any:
     """An actor is claimed for a peer while own events for it are on their way to another node."""
 
     def serve(self: Router, served: Served, number: int, event: Event, reply: Answering) -> None:
-        if self.is_accepting:
+        if self.places.is_accepting:
             self._here.take_in(served.target, event, reply, None)
         else:
             right(self, served, number, event, reply)
@@ -98,11 +99,11 @@ def taken_in_while_events_are_elsewhere(right: Any) -> Any:
     return serve
 
 
-@_plant("P2", Router, "_queue")
+@_plant("P2", Routes, "_queue")
 def refused_events_wait_behind(right: Any) -> Any:
     """What comes back is queued behind what came after it."""
 
-    def queue(self: Router, route: Any, items: Any, *, in_front: bool = False) -> None:
+    def queue(self: Routes, route: Any, items: Any, *, in_front: bool = False) -> None:
         right(self, route, items)
 
     return queue

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from stead.cluster.edge_room import EdgeRoom
 from stead.cluster.far import FarEdge
-from stead.cluster.rooms import Guests, Halls
-from stead.cluster.sockets import EdgeRoom, EdgeSocket
+from stead.cluster.guests import Guests
+from stead.cluster.halls import Halls
+from stead.cluster.sockets import EdgeSocket
 from stead.cluster.words import Remainder
 from stead.ids import ActorId
 from stead.runtime import Stay

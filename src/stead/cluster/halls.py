@@ -1,8 +1,5 @@
 """The owner's side of connections that live at edges: for each actor here a hall, with the guests of each edge.
 
-**A guest** stands in the actor's room as any connection does. What the room sends it goes to its edge, and so does all that the
-next owner would have to know: that `on_connect` has run, its values once they are durable, which messages have had their turn.
-
 **A hall opens once the actor is claimed**, and not before: an edge that comes earlier waits at the door. If the claim shows another
 owner, or the actor leaves, every edge is told where to go on, and what of its messages has not begun.
 
@@ -20,20 +17,18 @@ import logging
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
-from stead.api import HTTPException
 from stead.cluster.conversation import Conversation, Listener
-from stead.cluster.far import Edge, FarEdge
+from stead.cluster.far import FarEdge
+from stead.cluster.guests import Guest, Guests
 from stead.cluster.peers import Peers, Unreachable
+from stead.cluster.sides import EdgeSide
 from stead.cluster.wire import ForSockets, Gather, encode
 from stead.cluster.words import Remainder
-from stead.errors import SteadError
-from stead.events import Frame
 from stead.ids import ActorId, Chance, parse_id
-from stead.runtime import REASON_BYTES_MAX, Inbound, Kept, Rest, Rooms, Stay, Tasks
+from stead.runtime import Rest, Rooms, Tasks
 
 GATHER_S = 1.0  # that the first turn of a new owner waits for connections
 CONNECT_S = 0.25  # of that, for channels that are not up: a node that has just started has none, one that died keeps none
-TRY_LATER, LOST = 1013, 1006
 LOST_MAX = 100_000  # edges by session that are remembered, should they turn out to be alive
 _SESSIONS = 1 << 62
 
@@ -53,7 +48,7 @@ class Here(Protocol):
 
 
 class Places(Protocol):
-    """The router, as it knows the nodes."""
+    """The nodes, as far as is known."""
 
     @property
     def me(self) -> int: ...
@@ -62,147 +57,6 @@ class Places(Protocol):
     def others(self) -> list[int]:
         """The other nodes, as far as is known."""
         ...
-
-
-class Guest:
-    """A connection at its actor: the room's way to the client, and the seat that outlives the room."""
-
-    __slots__ = ("done", "guests", "inbound", "message", "number")
-
-    inbound: Inbound
-
-    def __init__(self, guests: Guests, number: int, message: int) -> None:
-        self.guests = guests
-        self.number = number
-        self.message = message  # the last that came
-        self.done = message  # the last that has had its turn
-
-    # -- the wire ------------------------------------------------------------------------------------------------------------------
-
-    def send(self, frame: Frame) -> None:
-        self.guests.edge.sent(self.number, frame)
-
-    def close(self, code: int, reason: str) -> None:
-        self.guests.edge.close(self.number, code, reason)
-
-    def pause(self) -> None:
-        self.guests.edge.hold(self.number, True)
-
-    def resume(self) -> None:
-        self.guests.edge.hold(self.number, False)
-
-    # -- the seat ------------------------------------------------------------------------------------------------------------------
-
-    def opened(self, tags: Sequence[str]) -> None:
-        self.guests.edge.opened(self.number, tags)
-
-    def kept(self, kept: Kept) -> None:
-        self.guests.edge.kept(self.number, kept)
-
-    def handled(self) -> None:
-        self.done += 1
-        self.guests.edge.handled(self.number, self.done)
-
-    def gone(self) -> None:
-        self.guests.gone(self)
-
-
-class Guests:
-    """The connections of one edge to one actor."""
-
-    def __init__(self, hall: Hall, edge_id: int) -> None:
-        self.hall = hall
-        self.edge_id = edge_id
-        self.edge: Edge
-        self.peer = 0  # the incarnation of an edge on another node
-        self.is_welcome = self.is_complete = False
-        self.is_away = False
-        self.guests: dict[int, Guest] = {}
-        self._number = 0  # the highest that came
-
-    def knock(self) -> None:
-        """Ask to be let in: the edge can hear the answer now."""
-        self.hall.halls.knock(self.hall, self)
-
-    def join(self, number: int, id: str, scope: dict[str, Any]) -> None:
-        if number > self._number:
-            try:
-                self.hall.check_admits(id)
-            except (HTTPException, SteadError) as exc:
-                self._number = number
-                self.edge.close(number, TRY_LATER, str(exc).encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
-                self.edge.gone(number)
-                return
-            guest = self._seat(number, 0)
-            guest.inbound = self.hall.rooms.join(self.hall.actor, id, scope, guest, guest)
-
-    def back(self, number: int, message: int, stay: Stay) -> None:
-        if number > self._number:
-            guest = self._seat(number, message)
-            guest.inbound = self.hall.rooms.restore(self.hall.actor, stay, guest, guest)
-
-    def _seat(self, number: int, message: int) -> Guest:
-        self._number = number
-        guest = self.guests[number] = Guest(self, number, message)
-        return guest
-
-    def said(self, number: int, message: int, data: str | bytes) -> None:
-        guest = self.guests.get(number)
-        if guest is not None and message > guest.message:
-            guest.message = message
-            guest.inbound.message(data)
-
-    def left(self, number: int, code: int, reason: str, error: Exception | None) -> None:
-        guest = self.guests.get(number)
-        if guest is not None:
-            guest.inbound.closed(code, reason, error)
-
-    def complete(self) -> None:
-        self.is_complete = True
-        self.hall.news()
-
-    def elsewhere(self) -> None:
-        """Another node has claimed the actor."""
-        self.withdraw()
-
-    def withdraw(self) -> None:
-        """Forget these connections without a word to the actor: they live on in another room."""
-        guests, self.guests = self.guests, {}
-        for guest in guests.values():
-            self.hall.rooms.withdraw(guest.inbound)
-        self.end()
-
-    def end(self) -> None:
-        """There are no connections any more."""
-        if isinstance(self.edge, FarEdge):
-            self.edge.end()
-        self.hall.leave(self)
-
-    def away(self) -> None:
-        """The edge is out of reach."""
-        self.is_away = True
-        self.hall.news()
-        if not self.is_welcome:
-            self.hall.leave(self)
-
-    def lose(self) -> None:
-        """The edge is over, and its clients with it."""
-        for guest in list(self.guests.values()):
-            guest.inbound.closed(LOST, "", None)
-        self.hall.leave(self)
-
-    def overflow(self) -> None:
-        for guest in list(self.guests.values()):
-            guest.inbound.end(TRY_LATER, "too much waits to be read")
-
-    def gone(self, guest: Guest) -> None:
-        if self.guests.pop(guest.number, None) is not None:
-            self.edge.gone(guest.number)
-
-    def remainder(self, rest: Rest) -> Remainder:
-        guest = rest.seat
-        assert isinstance(guest, Guest)
-        return Remainder(guest.number, rest.is_opened, rest.is_unopened, guest.message - rest.messages)
 
 
 class Hall:
@@ -214,8 +68,11 @@ class Hall:
         self.rooms = rooms
         self.edges: dict[int, Guests] = {}
         self.is_claiming = False
-        self.halls = halls
+        self._halls = halls
         self._news = asyncio.Event()  # replaced when it is set
+
+    def knock(self, guests: Guests) -> None:
+        self._halls.knock(self, guests)
 
     def check_admits(self, id: str) -> None:
         room = self.rooms.find(self.actor)
@@ -246,7 +103,7 @@ class Hall:
             del self.edges[guests.edge_id]
             self.news()
             if not self.edges:
-                self.halls.forget(self)
+                self._halls.forget(self)
 
     def news(self) -> None:
         self._news.set()
@@ -273,7 +130,7 @@ class Halls:
 
     # -- edges come ----------------------------------------------------------------------------------------------------------------
 
-    def enter(self, actor: ActorId, edge_id: int, edge: Edge) -> Guests:
+    def enter(self, actor: ActorId, edge_id: int, edge: EdgeSide) -> Guests:
         """This node's own edge has connections of the actor: it hears more once it knocks."""
         hall = self._hall(actor)
         if edge_id in hall.edges:
