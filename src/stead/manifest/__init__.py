@@ -1,6 +1,6 @@
 """Declarations: the manifest of an application, read and checked. See DESIGN.md."""
 
-from stead.manifest.checks import ManifestErrors, parse_manifest
+from stead.manifest.application import ManifestErrors, parse_manifest
 from stead.manifest.file import MANIFEST_NAMES, find_manifest, load_manifest
 from stead.manifest.schema import (
     MEM,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from stead.errors import ManifestError
-from stead.manifest.checks import ManifestErrors, parse_manifest
+from stead.manifest.application import ManifestErrors, parse_manifest
 from stead.manifest.grammar import FILE_BYTES_MAX
 from stead.manifest.schema import Application
 
