@@ -3,39 +3,13 @@
  * usage: room PORT. One thread, epoll. Every connection is in the one room, whatever it asks for. What begins with "GET /parties" is a
  * handshake, another GET is greeted, and the rest are messages of 64 bytes, masked with zeros, which go to everyone.
  */
-#include <arpa/inet.h>
-#include <netinet/tcp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
-#include <unistd.h>
+#include "serve.h"
 
-enum { EVENTS_MAX = 256, SOCKETS_MAX = 4096, MESSAGE_BYTES = 64, MASKED_HEAD_BYTES = 6, HEAD_BYTES = 2, READ_BYTES = 1 << 16 };
+enum { SOCKETS_MAX = 4096, MESSAGE_BYTES = 64, MASKED_HEAD_BYTES = 6, HEAD_BYTES = 2, READ_BYTES = 1 << 16 };
 
 static const char GREETING[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
 static const char UPGRADE[] = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 static int sockets[SOCKETS_MAX], count;
-
-static void fail(const char *what) {
-    perror(what);
-    exit(1);
-}
-
-static void watch(int poll, int fd) {
-    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
-    if (epoll_ctl(poll, EPOLL_CTL_ADD, fd, &event) < 0) fail("epoll_ctl");
-}
-
-static int listen_on(int port) {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((unsigned short)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0) fail("bind");
-    if (listen(fd, EVENTS_MAX) < 0) fail("listen");
-    return fd;
-}
 
 static void leave(int fd) {
     close(fd);
@@ -70,20 +44,5 @@ int main(int given, char **arguments) {
         fputs("usage: room PORT\n", stderr);
         return 2;
     }
-    int listener = listen_on(atoi(arguments[1])), poll = epoll_create1(0), on = 1;
-    struct epoll_event events[EVENTS_MAX];
-    watch(poll, listener);
-    for (;;) {
-        int ready = epoll_wait(poll, events, EVENTS_MAX, -1);
-        for (int i = 0; i < ready; i++) {
-            if (events[i].data.fd != listener) {
-                serve(events[i].data.fd);
-                continue;
-            }
-            int fd = accept(listener, NULL, NULL);
-            if (fd < 0) continue;
-            setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-            watch(poll, fd);
-        }
-    }
+    serve_all(atoi(arguments[1]), serve);
 }
