@@ -18,6 +18,7 @@ from types import FrameType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.bench import Bench
 from benchmarks.contenders import CONTENDERS, HERE, Contender
 from benchmarks.cores import ARE_SHARED, pin_driver
 from benchmarks.limits import measure_limits
@@ -130,7 +131,10 @@ def benchmark(options: argparse.Namespace, console: Console) -> Report:
         task = progress.add_task("the machine's limits", total=1 + plan.steps())
         try:
             report.limits = measure_limits(Path(data), plan.seconds)
-            Session(plan, report, Path(data), can_trace, lambda text: progress.update(task, description=text, advance=1)).run()
+            bench = Bench(
+                plan.seconds, plan.repeats, report, Path(data), lambda text: progress.update(task, description=text, advance=1)
+            )
+            Session(plan, bench, can_trace).run()
             progress.update(task, description="done", advance=1)
         finally:
             report.save(options.json)

@@ -24,6 +24,12 @@ class Usage:
     memory_peak_bytes: int
     memory_bytes: int  # resident now
 
+    def since(self, before: Usage) -> Usage:
+        """What was used after `before`; the peak and what is resident are as they are now."""
+        return Usage(
+            self.cpu_s - before.cpu_s, self.written_bytes - before.written_bytes, self.memory_peak_bytes, self.memory_bytes
+        )
+
 
 def usage_of(pids: Iterable[int]) -> Usage:
     """The sum over the processes and their descendants."""

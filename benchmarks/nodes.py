@@ -10,17 +10,17 @@ and, once more, as many in all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from benchmarks import databases
+from benchmarks.bench import Bench, Trial
 from benchmarks.client import exchange
 from benchmarks.contenders import POSTGRES, Command, Contender, Place, postgres, stead_node
 from benchmarks.counting import check_counts, total
 from benchmarks.load import Load, LoadFailed, Sample, run_loads
-from benchmarks.report import Report, Run
+from benchmarks.report import Run
 from benchmarks.server import Server, free_ports
 
 COUNTS = (1, 2, 4)
@@ -55,21 +55,10 @@ class Point:
 
 
 class NodeSession:
-    """Fills a report with WPn. `fresh` makes empty directories on the disk under test, `on_step` is told what comes next."""
+    """Fills a report with WPn."""
 
-    def __init__(
-        self,
-        seconds: int,
-        repeats: int,
-        report: Report,
-        fresh: Callable[[str], AbstractContextManager[Path]],
-        on_step: Callable[[str], None],
-    ) -> None:
-        self._seconds = seconds
-        self._repeats = repeats
-        self._report = report
-        self._fresh = fresh
-        self._on_step = on_step
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
 
     def run(self, workload: str, load: Load) -> None:
         with ExitStack() as stack:
@@ -82,58 +71,43 @@ class NodeSession:
                     points.append(Point(crowded(count), server, more, load))
                     server = self._start(stack, f"{workload}-{count}-workers", load, partial(as_workers, count))
                     points.append(Point(workers(count), server, [], load.times(count)))
-            for repeat in range(self._repeats):
+            for repeat in range(self._bench.repeats):
                 for point in points:
-                    self._on_step(f"{workload} {point.variant}")
+                    self._bench.on_step(f"{workload} {point.variant}")
                     if point.server is not None:
-                        self._report.runs.append(self._measure(workload, point, point.server, repeat))
+                        self._bench.report.runs.append(self._measure(workload, point, point.server, repeat))
 
     def _start(self, stack: ExitStack, name: str, load: Load, commands: Callable[[Place], list[Command]]) -> Server | None:
         """The nodes, with all actors of the load made; None (and a note) if that failed."""
         contender = Contender(STEAD, frozenset({POSTGRES}), commands, lambda: "", lambda: "")
         try:
-            server = stack.enter_context(Server(contender, stack.enter_context(self._fresh(name))))
+            server = stack.enter_context(Server(contender, stack.enter_context(self._bench.fresh(name))))
             exchange(server.port, "POST", load.paths())
         except LoadFailed as exc:
-            self._report.notes.append(f"{name} failed: {exc}")
+            self._bench.report.notes.append(f"{name} failed: {exc}")
             return None
         return server
 
     def _measure(self, workload: str, point: Point, server: Server, repeat: int) -> Run:
-        variant, more, load = point.variant, point.more, point.load
+        more, load, trial = point.more, point.load, Trial(workload, point.variant, STEAD, repeat)
         ports = [server.port, *more]
         try:
             run_loads(ports, load, WARM_UP_S)
             before = total(server.port, load)
             channels = databases.channel_ports(server)
             reading = databases.read(server, channels)
-            used = server.usage()
-            samples = run_loads(ports, load, self._seconds)
-            after_use = server.usage()
+            usage = server.usage()
+            samples = run_loads(ports, load, self._bench.seconds)
+            used = server.usage().since(usage)
             later = databases.read(server, channels)
             owned = databases.owned(server, load.prefix.replace("/kv/", ACTORS))
             sample = together(samples)
             fault = sample.fault or check_counts(load, sample, before, total(server.port, load))
         except LoadFailed as exc:
-            fault = f"{exc} {server.ended()}".strip()
-            return Run(workload, variant, STEAD, repeat, 0, 0.0, 0.0, 0.0, fault=fault)
+            return trial.failed(f"{exc} {server.ended()}".strip())
         at_home = [owned.get(node_name(port), 0) for port in ports] if more else list(owned.values())
         asked = [each.requests for each in samples] if more else [1] * len(at_home)
-        return Run(
-            workload,
-            variant,
-            STEAD,
-            repeat,
-            sample.requests,
-            sample.seconds,
-            sample.p50_ms,
-            sample.p99_ms,
-            after_use.cpu_s - used.cpu_s,
-            after_use.memory_peak_bytes,
-            after_use.written_bytes - used.written_bytes,
-            fault,
-            reading.until(later, share_crossed(at_home, asked)),
-        )
+        return trial.run(replace(sample, fault=fault), used, reading.until(later, share_crossed(at_home, asked)))
 
 
 def steps(repeats: int) -> int:

@@ -7,17 +7,18 @@ is on the disk, too. All that is sent is then delivered, again and again until e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
+from benchmarks.bench import Bench, Trial
 from benchmarks.client import exchange
 from benchmarks.contenders import Contender
-from benchmarks.load import LoadFailed
-from benchmarks.report import Report, Run
+from benchmarks.load import LoadFailed, Sample
+from benchmarks.measures import Usage
+from benchmarks.report import Run
 from benchmarks.server import Server
 
 BATCHES = (1, 10, 100)
@@ -49,72 +50,45 @@ class Sum:
     variant: str
     messages: int = 0
     seconds: float = 0.0
-    cpu_s: float = 0.0
-    written_bytes: int = 0
-    memory_peak_bytes: int = 0
+    used: Usage = Usage(0.0, 0, 0, 0)
     fault: str = field(default="", kw_only=True)
 
     def ask(self, server: Server, path: str) -> int:
         """Returns how many messages it were."""
         before = server.usage()
         answer = msgspec.json.decode(exchange(server.port, "POST", [path]).bodies[0], type=Answer)
-        after = server.usage()
+        used = server.usage().since(before)
         self.messages += answer.messages
         self.seconds += answer.seconds
-        self.cpu_s += after.cpu_s - before.cpu_s
-        self.written_bytes += after.written_bytes - before.written_bytes
-        self.memory_peak_bytes = after.memory_peak_bytes
+        self.used = replace(used, cpu_s=self.used.cpu_s + used.cpu_s, written_bytes=self.used.written_bytes + used.written_bytes)
         return answer.messages
 
     def run(self, workload: str, contender: str, repeat: int) -> Run:
-        return Run(
-            workload,
-            self.variant,
-            contender,
-            repeat,
-            self.messages,
-            self.seconds,
-            0.0,
-            0.0,
-            self.cpu_s,
-            self.memory_peak_bytes,
-            self.written_bytes,
-            self.fault,
-        )
+        sample = Sample(self.messages, self.seconds, 0.0, 0.0, self.fault)
+        return Trial(workload, self.variant, contender, repeat).run(sample, self.used)
 
 
 class QueueSession:
-    """Fills a report with W8. `fresh` makes empty directories on the disk under test, `on_step` is told what comes next."""
+    """Fills a report with W8."""
 
-    def __init__(
-        self,
-        seconds: float,
-        repeats: int,
-        report: Report,
-        fresh: Callable[[str], AbstractContextManager[Path]],
-        on_step: Callable[[str], None],
-    ) -> None:
-        self._seconds = seconds
-        self._repeats = repeats
-        self._report = report
-        self._fresh = fresh
-        self._on_step = on_step
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
 
     def run(self, workload: str, contenders: Sequence[Contender]) -> None:
         with ExitStack() as stack:
             servers = []
             for contender in contenders:
                 try:
-                    data = stack.enter_context(self._fresh(f"{workload}-{contender.name}"))
+                    data = stack.enter_context(self._bench.fresh(f"{workload}-{contender.name}"))
                     servers.append(stack.enter_context(Server(contender, data)))
                 except LoadFailed as exc:
-                    self._report.notes.append(f"{workload} {contender.name} failed: {exc}")
+                    self._bench.report.notes.append(f"{workload} {contender.name} failed: {exc}")
             for batch in BATCHES:
-                for repeat in range(self._repeats):
+                for repeat in range(self._bench.repeats):
                     for server in servers:
-                        self._on_step(f"{workload} {server.contender.name}, batches of {batch}")
+                        self._bench.on_step(f"{workload} {server.contender.name}, batches of {batch}")
                         for found in self._measure(server, batch):
-                            self._report.runs.append(found.run(workload, server.contender.name, repeat))
+                            self._bench.report.runs.append(found.run(workload, server.contender.name, repeat))
 
     def _measure(self, server: Server, batch: int) -> tuple[Sum, Sum]:
         """What was sent and what was delivered, after one round that does not count."""
@@ -124,7 +98,7 @@ class QueueSession:
         try:
             exchange(server.port, "POST", [send])
             exchange(server.port, "POST", [deliver])
-            while not sent.fault and min(sent.seconds, delivered.seconds) < self._seconds:
+            while not sent.fault and min(sent.seconds, delivered.seconds) < self._bench.seconds:
                 expected = sent.ask(server, send)
                 found = delivered.ask(server, deliver)
                 sent.fault = delivered.fault = check_messages(expected, found)

@@ -7,15 +7,15 @@ is allocated once is not theirs. All sockets of a room and all actors are of the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks.bench import Bench, Trial
 from benchmarks.client import exchange
 from benchmarks.contenders import Contender
 from benchmarks.load import LoadFailed
-from benchmarks.report import Footprint, Report, Run
+from benchmarks.report import Footprint, Run
 from benchmarks.server import Server
 from benchmarks.sockets import SocketLoad, opened
 
@@ -39,94 +39,68 @@ class Talk:
 TALKS = (Talk(DELIVERIES, SOCKETS, 1), Talk(DELIVERIES_MANY, SOCKETS, 16), Talk(ECHO, 1, 1))
 
 
-@dataclass(frozen=True)
-class RoomSize:
-    """How long and how much."""
-
-    seconds: int
-    repeats: int
-    sockets: int
-    actors: int
-
-    def steps(self) -> int:
-        """How often `on_step` is called for a contender."""
-        return self.repeats * len(TALKS) + 2
-
-
 class RoomSession:
-    """Fills a report with W6. `fresh` makes empty directories on the disk under test, `on_step` is told what comes next."""
+    """Fills a report with W6, which weighs so many idle sockets and resident actors."""
 
-    def __init__(
-        self, size: RoomSize, report: Report, fresh: Callable[[str], AbstractContextManager[Path]], on_step: Callable[[str], None]
-    ) -> None:
-        self._size = size
-        self._report = report
-        self._fresh = fresh
-        self._on_step = on_step
+    def __init__(self, bench: Bench, sockets: int, actors: int) -> None:
+        self._bench = bench
+        self._sockets = sockets
+        self._actors = actors
 
     def run(self, workload: str, contenders: Sequence[Contender]) -> None:
         with ExitStack() as stack:
             try:
-                load = SocketLoad(stack.enter_context(self._fresh(f"{workload}-load")))
+                load = SocketLoad(stack.enter_context(self._bench.fresh(f"{workload}-load")))
                 servers = [
-                    stack.enter_context(Server(contender, stack.enter_context(self._fresh(f"{workload}-{contender.name}"))))
+                    stack.enter_context(Server(contender, stack.enter_context(self._bench.fresh(f"{workload}-{contender.name}"))))
                     for contender in contenders
                 ]
             except LoadFailed as exc:
-                self._report.notes.append(f"{workload} failed: {exc}")
+                self._bench.report.notes.append(f"{workload} failed: {exc}")
                 return
-            for repeat in range(self._size.repeats):
+            for repeat in range(self._bench.repeats):
                 for talk in TALKS:
                     for server in servers:
-                        self._on_step(f"{workload} {server.contender.name}: {talk.variant}")
-                        self._report.runs.append(self._measure(workload, talk, server, load, repeat))
+                        self._bench.on_step(f"{workload} {server.contender.name}: {talk.variant}")
+                        self._bench.report.runs.append(self._measure(workload, talk, server, load, repeat))
         for contender in contenders:
             for item, measure in ((IDLE_SOCKET, self._idle_sockets), (RESIDENT_ACTOR, self._resident_actors)):
-                self._on_step(f"{workload} {contender.name}: memory of {item}s")
-                with self._fresh(f"{workload}-{contender.name}") as data:
+                self._bench.on_step(f"{workload} {contender.name}: memory of {item}s")
+                with self._bench.fresh(f"{workload}-{contender.name}") as data:
                     try:
                         with Server(contender, data) as server:
                             count, grown_bytes = measure(server)
                     except LoadFailed as exc:
-                        self._report.notes.append(f"{workload} {contender.name}, memory of {item}s: {exc}")
+                        self._bench.report.notes.append(f"{workload} {contender.name}, memory of {item}s: {exc}")
                     else:
-                        self._report.footprints.append(Footprint(workload, contender.name, item, count, grown_bytes))
+                        self._bench.report.footprints.append(Footprint(workload, contender.name, item, count, grown_bytes))
 
     def _measure(self, workload: str, talk: Talk, server: Server, load: SocketLoad, repeat: int) -> Run:
-        path = "/parties/main/talk"
+        path, trial = "/parties/main/talk", Trial(workload, talk.variant, server.contender.name, repeat)
         try:
             load.run(server.port, path, talk.sockets, talk.under_way, 1)
-            used = server.usage()
-            sample = load.run(server.port, path, talk.sockets, talk.under_way, self._size.seconds)
-            after_use = server.usage()
+            before = server.usage()
+            sample = load.run(server.port, path, talk.sockets, talk.under_way, self._bench.seconds)
+            return trial.run(sample, server.usage().since(before))
         except LoadFailed as exc:
-            fault = f"{exc} {server.ended()}".strip()
-            return Run(workload, talk.variant, server.contender.name, repeat, 0, 0.0, 0.0, 0.0, fault=fault)
-        return Run(
-            workload,
-            talk.variant,
-            server.contender.name,
-            repeat,
-            sample.requests,
-            sample.seconds,
-            sample.p50_ms,
-            sample.p99_ms,
-            after_use.cpu_s - used.cpu_s,
-            after_use.memory_peak_bytes,
-            after_use.written_bytes - used.written_bytes,
-        )
+            return trial.failed(f"{exc} {server.ended()}".strip())
 
     def _idle_sockets(self, server: Server) -> tuple[int, int]:
         with opened(server.port, [f"/parties/main/room-{number % ROOMS}" for number in range(SOCKETS_BEFORE)]):
             before_bytes = settled_bytes(server)
-            with opened(server.port, [f"/parties/main/room-{number % ROOMS}" for number in range(self._size.sockets)]):
-                return self._size.sockets, settled_bytes(server) - before_bytes
+            with opened(server.port, [f"/parties/main/room-{number % ROOMS}" for number in range(self._sockets)]):
+                return self._sockets, settled_bytes(server) - before_bytes
 
     def _resident_actors(self, server: Server) -> tuple[int, int]:
         exchange(server.port, "POST", [f"/parties/main/before-{number}" for number in range(ACTORS_BEFORE)])
         before_bytes = settled_bytes(server)
-        exchange(server.port, "POST", [f"/parties/main/actor-{number}" for number in range(self._size.actors)])
-        return self._size.actors, settled_bytes(server) - before_bytes
+        exchange(server.port, "POST", [f"/parties/main/actor-{number}" for number in range(self._actors)])
+        return self._actors, settled_bytes(server) - before_bytes
+
+
+def steps(repeats: int) -> int:
+    """How often `on_step` is called for a contender."""
+    return repeats * len(TALKS) + 2
 
 
 def settled_bytes(server: Server) -> int:

@@ -10,20 +10,19 @@ acknowledged is there.
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks import databases, nodes, queues
+from benchmarks import databases, nodes, queues, rooms
+from benchmarks.bench import Bench, Trial
 from benchmarks.client import exchange
 from benchmarks.contenders import HELLO, KV, POSTGRES, QUEUE, ROOM, Contender
 from benchmarks.counting import check_counts, total
 from benchmarks.figures import percentile
-from benchmarks.load import Load, LoadFailed, run_load
-from benchmarks.report import Proof, Report, Run
-from benchmarks.rooms import RoomSession, RoomSize
+from benchmarks.load import Load, LoadFailed, Sample, run_load
+from benchmarks.report import Proof, Run
 from benchmarks.seeds import Seed, plant
 from benchmarks.server import Server
 from benchmarks.workloads import CONNECTIONS, IDS, Firsts, Growth, Nodes, Queues, Rooms, Steady, Workload
@@ -60,13 +59,10 @@ class Plan:
         able = [contender for contender in self.contenders if kind in contender.serves]
         return [contender for contender in able if not isinstance(workload, Growth | Nodes) or contender.name == "stead"]
 
-    def room_size(self) -> RoomSize:
-        return RoomSize(self.seconds, self.repeats, self.idle_sockets, self.residents)
-
     def _steps_of(self, workload: Workload) -> int:
         takers = len(self.taking_part(workload))
         if isinstance(workload, Rooms):
-            return takers * self.room_size().steps()
+            return takers * rooms.steps(self.repeats)
         if isinstance(workload, Queues):
             return takers * queues.steps(self.repeats)
         if isinstance(workload, Nodes):
@@ -77,14 +73,12 @@ class Plan:
 
 
 class Session:
-    """Fills a report. `on_step` is told what comes next."""
+    """Fills the report of `bench`, whose runs are as long and as many as the plan says."""
 
-    def __init__(self, plan: Plan, report: Report, data: Path, can_trace: bool, on_step: Callable[[str], None]) -> None:
+    def __init__(self, plan: Plan, bench: Bench, can_trace: bool) -> None:
         self._plan = plan
-        self._report = report
-        self._data = data
+        self._bench = bench
         self._can_trace = can_trace
-        self._on_step = on_step
 
     def run(self) -> None:
         for workload in self._plan.workloads:
@@ -94,15 +88,12 @@ class Session:
             elif isinstance(workload, Firsts):
                 self._run_firsts(workload, contenders)
             elif isinstance(workload, Rooms):
-                RoomSession(self._plan.room_size(), self._report, self._fresh, self._on_step).run(workload.name, contenders)
-            elif isinstance(workload, Queues):
-                session = queues.QueueSession(self._plan.seconds, self._plan.repeats, self._report, self._fresh, self._on_step)
+                session = rooms.RoomSession(self._bench, self._plan.idle_sockets, self._plan.residents)
                 session.run(workload.name, contenders)
+            elif isinstance(workload, Queues):
+                queues.QueueSession(self._bench).run(workload.name, contenders)
             elif isinstance(workload, Nodes) and contenders:
-                plan = self._plan
-                nodes.NodeSession(plan.seconds, plan.repeats, self._report, self._fresh, self._on_step).run(
-                    workload.name, workload.load
-                )
+                nodes.NodeSession(self._bench).run(workload.name, workload.load)
             elif isinstance(workload, Growth) and contenders:
                 self._run_growth(workload, contenders[0])
 
@@ -113,62 +104,47 @@ class Session:
                 server = self._start(stack, workload, contender)
                 if server is not None:
                     servers.append(server)
-            for repeat in range(self._plan.repeats):
+            for repeat in range(self._bench.repeats):
                 for server in servers:
-                    self._on_step(f"{workload.name} {server.contender.name}")
+                    self._bench.on_step(f"{workload.name} {server.contender.name}")
                     self._measure(workload.name, "", server, workload.load, repeat)
         if workload.writes:
             for contender in contenders:
-                self._on_step(f"{workload.name} {contender.name}: flushes, kill")
-                self._report.proofs.append(self._prove(workload, contender))
+                self._bench.on_step(f"{workload.name} {contender.name}: flushes, kill")
+                self._bench.report.proofs.append(self._prove(workload, contender))
 
     def _start(self, stack: ExitStack, workload: Steady, contender: Contender) -> Server | None:
         """A server with all actors of the workload made, None (and a note) if that failed."""
         try:
-            server = stack.enter_context(Server(contender, stack.enter_context(self._fresh(f"{workload.name}-{contender.name}"))))
+            server = stack.enter_context(
+                Server(contender, stack.enter_context(self._bench.fresh(f"{workload.name}-{contender.name}")))
+            )
             if workload.kind != HELLO:
                 exchange(server.port, "POST", workload.load.paths())
         except LoadFailed as exc:
-            self._report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
+            self._bench.report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
             return None
         return server
 
     def _measure(self, workload: str, variant: str, server: Server, load: Load, repeat: int) -> None:
-        name, is_shared = server.contender.name, POSTGRES in server.contender.serves
+        trial, is_shared = Trial(workload, variant, server.contender.name, repeat), POSTGRES in server.contender.serves
         try:
             run_load(server.port, load, WARM_UP_S)
             before = total(server.port, load)
             reading = databases.read(server) if is_shared else None
-            used = server.usage()
-            sample = run_load(server.port, load, self._plan.seconds)
-            after_use = server.usage()
+            usage = server.usage()
+            sample = run_load(server.port, load, self._bench.seconds)
+            used = server.usage().since(usage)
             shared = None if reading is None else reading.until(databases.read(server))
             fault = sample.fault or check_counts(load, sample, before, total(server.port, load))
+            found = trial.run(replace(sample, fault=fault), used, shared)
         except LoadFailed as exc:
-            fault = f"{exc} {server.ended()}".strip()
-            self._report.runs.append(Run(workload, variant, name, repeat, 0, 0.0, 0.0, 0.0, fault=fault))
-            return
-        self._report.runs.append(
-            Run(
-                workload,
-                variant,
-                name,
-                repeat,
-                sample.requests,
-                sample.seconds,
-                sample.p50_ms,
-                sample.p99_ms,
-                after_use.cpu_s - used.cpu_s,
-                after_use.memory_peak_bytes,
-                after_use.written_bytes - used.written_bytes,
-                fault,
-                shared,
-            )
-        )
+            found = trial.failed(f"{exc} {server.ended()}".strip())
+        self._bench.report.runs.append(found)
 
     def _prove(self, workload: Steady, contender: Contender) -> Proof:
         load, name = workload.load, contender.name
-        with self._fresh(f"{workload.name}-{name}") as data:
+        with self._bench.fresh(f"{workload.name}-{name}") as data:
             try:
                 with Server(contender, data, traced=self._can_trace) as server:
                     exchange(server.port, "POST", load.paths())
@@ -188,14 +164,14 @@ class Session:
         return Proof(workload.name, name, sample.requests, flushes, fault)
 
     def _run_firsts(self, workload: Firsts, contenders: Sequence[Contender]) -> None:
-        for repeat in range(self._plan.repeats):
+        for repeat in range(self._bench.repeats):
             for contender in contenders:
-                self._on_step(f"{workload.name} {contender.name}")
-                with self._fresh(f"{workload.name}-{contender.name}") as data:
+                self._bench.on_step(f"{workload.name} {contender.name}")
+                with self._bench.fresh(f"{workload.name}-{contender.name}") as data:
                     try:
-                        self._report.runs.extend(self._firsts(workload.name, contender, data, repeat))
+                        self._bench.report.runs.extend(self._firsts(workload.name, contender, data, repeat))
                     except LoadFailed as exc:
-                        self._report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
+                        self._bench.report.notes.append(f"{workload.name} {contender.name} failed: {exc}")
 
     def _firsts(self, workload: str, contender: Contender, data: Path, repeat: int) -> Iterator[Run]:
         paths = [f"/kv/w5-{number}" for number in range(self._plan.firsts)]
@@ -212,44 +188,23 @@ class Session:
         points = [(f"stored actors: {stored:,}", Seed("grown-", stored)) for stored in self._plan.stored]
         points += [(f"size: {label}", Seed("sized-", SIZED_ACTORS, size_bytes)) for label, size_bytes in SIZES.items()]
         for label, seed in points:
-            with self._fresh(workload.name) as data:
+            with self._bench.fresh(workload.name) as data:
                 plant(data / "stead", seed)
                 with Server(contender, data) as server:
-                    for repeat in range(self._plan.repeats):
+                    for repeat in range(self._bench.repeats):
                         for part, method in (("W2", "GET"), ("W3", "POST")):
                             load = Load(method, f"/kv/{seed.prefix}", min(seed.count, IDS), CONNECTIONS)
-                            self._on_step(f"{workload.name} {part}, {label}")
+                            self._bench.on_step(f"{workload.name} {part}, {label}")
                             self._measure(workload.name, f"{part}, {label}", server, load, repeat)
-
-    @contextmanager
-    def _fresh(self, name: str) -> Iterator[Path]:
-        """An empty directory on the disk under test, gone afterwards."""
-        directory = self._data / name
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-        try:
-            yield directory
-        finally:
-            shutil.rmtree(directory)
 
 
 def burst(workload: str, variant: str, server: Server, method: str, paths: Sequence[str], repeat: int) -> Run:
     """Each path once. Every answer must be 1: the counter was made by this burst, or by the one before."""
-    used = server.usage()
+    usage = server.usage()
     answered = exchange(server.port, method, paths, CONNECTIONS)
-    after_use = server.usage()
+    used = server.usage().since(usage)
     wrong = sum(body != b"1" for body in answered.bodies)
-    return Run(
-        workload,
-        variant,
-        server.contender.name,
-        repeat,
-        len(paths),
-        answered.seconds,
-        percentile(answered.latencies_ms, 50),
-        percentile(answered.latencies_ms, 99),
-        after_use.cpu_s - used.cpu_s,
-        after_use.memory_peak_bytes,
-        after_use.written_bytes - used.written_bytes,
-        f"{wrong} counters answered with something else than 1" if wrong else "",
-    )
+    fault = f"{wrong} counters answered with something else than 1" if wrong else ""
+    p50_ms, p99_ms = percentile(answered.latencies_ms, 50), percentile(answered.latencies_ms, 99)
+    sample = Sample(len(paths), answered.seconds, p50_ms, p99_ms, fault)
+    return Trial(workload, variant, server.contender.name, repeat).run(sample, used)

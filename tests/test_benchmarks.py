@@ -23,7 +23,7 @@ from benchmarks.figures import percentile, summaries, summarize
 from benchmarks.flames import draw, gather, shorten
 from benchmarks.goals import RATIOS, Verdict, judge
 from benchmarks.load import Load, LoadFailed, Sample, parse_figures
-from benchmarks.measures import TICKS_PER_S, count_flushes, cpu_s, field
+from benchmarks.measures import TICKS_PER_S, Usage, count_flushes, cpu_s, field
 from benchmarks.nodes import crowded, separate, share_crossed, together
 from benchmarks.page import BEGIN, END, PageUnmarked, filled
 from benchmarks.plot import Figure, panels
@@ -212,7 +212,7 @@ def test_memory_aim() -> None:
 
 def test_queue_aims() -> None:
     """Messages are what is counted, sends and deliveries apart; a message that is lost or doubled makes a run not count."""
-    sent = Sum(sends(100), messages=4_000_000, seconds=4.0, cpu_s=4.0)
+    sent = Sum(sends(100), messages=4_000_000, seconds=4.0, used=Usage(4.0, 0, 0, 0))
     found = report(sent.run("W8", "stead", 0), run("redis-streams", 1_000_000, workload="W8", variant=sends(100)))
     assert verdict_of(found, "W8", "≥ 1 × redis-streams", sends(100)).is_reached is True
     assert verdict_of(found, "W8", "≥ 1 × redis-streams", deliveries(100)).is_reached is None
