@@ -16,12 +16,12 @@ import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn
 
-from stead.admin import IMPORTS, Units, prepare_database
+from stead.admin import IMPORTS, prepare_database
 from stead.bindings import DATABASE
 from stead.cli.actors import operator_of, progress_of
 from stead.cli.console import CommandFailed, Commands, new_table, out, print_json, print_table
 from stead.cli.options import Engine, Json
-from stead.cli.units import App, Data, check_unit, data_of, with_units
+from stead.cli.units import App, Data, data_of, operate
 from stead.ids import ActorId, Chance, named_id
 from stead.manifest import SqlDatabase, load_manifest
 from stead.node import SQLITE, manifest_path, read_migrations
@@ -43,13 +43,7 @@ def execute(
     json: Json = False,
 ) -> None:
     """Run statements as one transaction, and print what they give."""
-    script = _script(sql, file)
-
-    async def work(units: Units) -> Any:
-        await check_unit(units, "sql_database", name)
-        return await units.operate(name, "execute", {"script": script})
-
-    results = with_units(place, data, work)
+    results = operate(place, data, "sql_database", name, "execute", script=_script(sql, file))
     if json:
         print_json({"database": name, "results": results})
         return
@@ -63,12 +57,7 @@ def migrate(name: Name, place: App = Path(), data: Data = None, json: Json = Fal
     path = manifest_path(place)
     unit = next((unit for unit in load_manifest(path).sql_databases if unit.name == name), SqlDatabase(name=name))
     files = read_migrations(unit, path.resolve().parent)
-
-    async def work(units: Units) -> Any:
-        await check_unit(units, "sql_database", name)
-        return await units.operate(name, "migrate", {"migrations": msgspec.to_builtins(files)})
-
-    applied = with_units(place, data, work)
+    applied = operate(place, data, "sql_database", name, "migrate", migrations=msgspec.to_builtins(files))
     if json:
         print_json({"database": name, "applied": applied})
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -13,7 +13,7 @@ from stead.admin import Units
 from stead.bindings import Pulled, QueueStatus
 from stead.cli.console import Commands, new_table, out, print_json, print_table
 from stead.cli.options import Json
-from stead.cli.units import App, Data, check_unit, find_units, with_units
+from stead.cli.units import App, Data, find_units, operate, with_units
 
 PEEK_MESSAGES = 10
 BODY_CHARS = 100  # of a message in a table; --json has all of it
@@ -54,7 +54,7 @@ def peek(
     json: Json = False,
 ) -> None:
     """Show the first messages of a queue, which stay where they are."""
-    messages = _operate(place, data, name, "look", limit=limit, dead=dead)
+    messages = operate(place, data, "queue", name, "look", limit=limit, dead=dead)
     if json:
         print_json({"queue": name, "messages": messages})
         return
@@ -69,37 +69,29 @@ def peek(
 @app.command()
 def purge(name: Name, dead: Dead = False, place: App = Path(), data: Data = None, json: Json = False) -> None:
     """Delete every message of a queue, or every dead letter."""
-    count = _operate(place, data, name, "purge", dead=dead)
+    count = operate(place, data, "queue", name, "purge", dead=dead)
     _say(json, name, "purged", count, f"{count:,} {'dead letters' if dead else 'messages'} deleted")
 
 
 @app.command()
 def replay_dead(name: Name, place: App = Path(), data: Data = None, json: Json = False) -> None:
     """Send dead letters to their queue again, up to 1,000 at a time."""
-    count = _operate(place, data, name, "replay_dead")
+    count = operate(place, data, "queue", name, "replay_dead")
     _say(json, name, "replayed", count, f"{count:,} dead letters sent again")
 
 
 @app.command()
 def pause(name: Name, place: App = Path(), data: Data = None, json: Json = False) -> None:
     """Hand nothing out any more. Senders go on."""
-    _operate(place, data, name, "pause")
+    operate(place, data, "queue", name, "pause")
     _say(json, name, "paused", True, "paused")
 
 
 @app.command()
 def resume(name: Name, place: App = Path(), data: Data = None, json: Json = False) -> None:
     """Hand messages out again."""
-    _operate(place, data, name, "resume")
+    operate(place, data, "queue", name, "resume")
     _say(json, name, "paused", False, "resumed")
-
-
-def _operate(place: Path, data: Path | None, name: str, operation: str, **arguments: Any) -> Any:
-    async def work(units: Units) -> Any:
-        await check_unit(units, "queue", name)
-        return await units.operate(name, operation, arguments)
-
-    return with_units(place, data, work)
 
 
 def _say(json: bool, name: str, what: str, value: int, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -13,7 +13,7 @@ from stead.admin import Units
 from stead.bindings import Outcome, TaskRun, TaskStatus
 from stead.cli.console import Commands, new_table, out, print_json, print_table
 from stead.cli.options import Json
-from stead.cli.units import App, Data, check_unit, find_units, with_units
+from stead.cli.units import App, Data, find_units, operate, with_units
 
 RUNS_SHOWN = 10
 
@@ -49,12 +49,7 @@ def runs(
     json: Json = False,
 ) -> None:
     """Show the last runs of a task, the newest first."""
-
-    async def work(units: Units) -> Any:
-        await check_unit(units, "task", name)
-        return await units.operate(name, "history", {"limit": limit})
-
-    history = with_units(place, data, work)
+    history = operate(place, data, "task", name, "history", limit=limit)
     if json:
         print_json({"task": name, "runs": history})
         return
@@ -73,12 +68,7 @@ def runs(
 @app.command()
 def run(name: Name, place: App = Path(), data: Data = None, json: Json = False) -> None:
     """Run a task now and wait for its end. The exit code is 1 unless it succeeds."""
-
-    async def work(units: Units) -> Any:
-        await check_unit(units, "task", name)
-        return await units.operate(name, "run", {})
-
-    result = with_units(place, data, work)
+    result = operate(place, data, "task", name, "run")
     ended = msgspec.convert(result, TaskRun)
     if json:
         print_json({"task": name, "run": result})

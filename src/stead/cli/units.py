@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -68,6 +68,16 @@ async def units_of(place: Path, data: Path) -> AsyncIterator[Units]:
             await node.close()
     finally:
         await engine.close()
+
+
+def operate(place: Path, data: Path | None, kind: str, name: str, operation: str, **arguments: Any) -> Any:
+    """What an operation of a unit returns. Raises `CommandFailed` with the names there are if there is no such unit."""
+
+    async def work(units: Units) -> Any:
+        await check_unit(units, kind, name)
+        return await units.operate(name, operation, arguments)
+
+    return with_units(place, data, work)
 
 
 async def find_units(units: Units, kind: str) -> list[str]:
