@@ -16,7 +16,7 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.node import load_application
 from stead.testing import TestApp, World, check, find, sabotaged
-from stead.testing.sabotage import Plant
+from stead.testing.planting import Plant
 
 APPLICATION = load_application(Path(__file__).parents[1])
 Cart, Order, Payment = (APPLICATION.actors[unit] for unit in ("cart", "order", "payment"))

@@ -14,7 +14,7 @@ from stead.bindings.bucket.values import chunks_of
 from stead.bindings.bucket.writing import ETAG, Writer, Written
 from stead.bindings.queue import QueueShard
 from stead.bindings.queue.depot import Depot
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 BINDING_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(BINDING_SABOTAGES)

@@ -13,7 +13,7 @@ from stead.cluster.greeting import Greeting
 from stead.cluster.handshake import Dialled
 from stead.cluster.peers import Peer, Peers
 from stead.ids import Chance
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 CHANNEL_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(CHANNEL_SABOTAGES)

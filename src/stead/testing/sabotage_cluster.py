@@ -19,7 +19,7 @@ from stead.runtime.turn import Delivery
 from stead.storage.contract import Commit
 from stead.storage.membership import LeaseLost
 from stead.storage.shared import SharedMemoryEngine
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 CLUSTER_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(CLUSTER_SABOTAGES)

@@ -13,7 +13,7 @@ from stead.cluster.sockets import EdgeSocket
 from stead.cluster.words import Remainder
 from stead.ids import ActorId
 from stead.runtime import Stay
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 CLUSTER_SOCKET_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(CLUSTER_SOCKET_SABOTAGES)

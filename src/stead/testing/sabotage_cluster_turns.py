@@ -27,7 +27,7 @@ from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import Claim, Commit
 from stead.storage.memory import Ownership
 from stead.storage.shared import SharedMemoryEngine
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 CLUSTER_TURN_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(CLUSTER_TURN_SABOTAGES)

@@ -16,7 +16,7 @@ from stead.runtime.room import Room, Rooms
 from stead.runtime.sockets import Wire
 from stead.runtime.state import ActorState
 from stead.runtime.turn import Turn
-from stead.testing.sabotage import Plant, planting
+from stead.testing.planting import Plant, planting
 
 SOCKET_SABOTAGES: dict[str, Plant] = {}
 _plant = planting(SOCKET_SABOTAGES)
