@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ pytestmark = pytest.mark.process
 LIMIT_S = 60.0  # for a whole test: far more than it takes, so that a loaded machine is no failure
 POLL_S = 0.02
 COMMAND = (sys.executable, "-c", "from stead.cli import main; main()")
+TELLING = (*COMMAND[:2], f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {COMMAND[2]}")
 MANIFEST = 'application "a" { service "api" { visibility = "public" } actor "counter" {} }'
 APP = """from pathlib import Path
 from stead import Actor, Service, durable, route
@@ -68,15 +69,15 @@ async def wait_until(condition: Callable[[], bool]) -> None:
         await sleep(POLL_S)
 
 
-async def start(*arguments: str | Path) -> Process:
+async def start(*arguments: str | Path, command: Sequence[str] = COMMAND) -> Process:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("STEAD_")}
-    return await create_subprocess_exec(*COMMAND, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=environ)
+    return await create_subprocess_exec(*command, *map(str, arguments), stdout=PIPE, stderr=PIPE, env=environ)
 
 
 @asynccontextmanager
-async def serving(place: Path, *arguments: str) -> AsyncIterator[tuple[Process, str]]:
+async def serving(place: Path, *arguments: str, command: Sequence[str] = COMMAND) -> AsyncIterator[tuple[Process, str]]:
     """A server that is ready, and its address. It is killed at the end if it has not ended by itself."""
-    process = await start("serve", place, "--port", "0", *arguments)
+    process = await start("serve", place, "--port", "0", *arguments, command=command)
     assert process.stdout is not None
     try:
         word, _, url = (await process.stdout.readline()).decode().strip().partition(" ")
@@ -116,6 +117,24 @@ def test_serve_says_when_it_is_ready_and_ends_on_a_signal(place: Path) -> None:
                 stdout, stderr = await process.communicate()
                 assert (process.returncode, stdout, stderr) == (0, b"", b"")
                 assert not (place / ".stead" / "server.json").exists()
+
+    bounded(work)
+
+
+@pytest.mark.parametrize(("arguments", "joins"), [((), False), (("--workers", "2"), True)])
+def test_a_node_alone_loads_nothing_that_joins_nodes(place: Path, arguments: Sequence[str], joins: bool) -> None:
+    """From its start to its end: the code of clusters and the driver of PostgreSQL take a third of a start."""
+
+    async def work() -> None:
+        async with serving(place, *arguments, command=TELLING) as (process, url), httpx.AsyncClient(base_url=url) as client:
+            assert (await client.post("/a")).text == "1"
+            process.send_signal(signal.SIGTERM)
+            _, stderr = await process.communicate()
+            loaded = set(stderr.decode().split())
+            assert {"stead.runtime", "stead.gateway"} <= loaded
+            assert {"stead.cluster", "stead.cli.joining", "asyncpg"} & loaded == (
+                {"stead.cluster", "stead.cli.joining"} if joins else set()
+            )
 
     bounded(work)
 

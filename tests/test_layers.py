@@ -16,6 +16,7 @@ import pytest
 
 import stead
 from stead.cli.commands import COMMANDS, module_of
+from stead.cli.job import WORKER
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "stead"
@@ -23,7 +24,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FACADES = {  # what users import
     *("stead", "stead.client", "stead.rooms", "stead.yjs"),
     *("stead.testing", "stead.testing.conformance", "stead.testing.conformance_shared"),
-    "stead.storage.postgres",  # until a node can be told to use it
+    "stead.storage.postgres",  # imported by name, when a node is told to use it
 }
 
 
@@ -123,7 +124,7 @@ def entry_points() -> set[str]:
     project = PYPROJECT["project"]
     groups: Iterable[dict[str, str]] = [project["scripts"], *project["entry-points"].values()]
     commands = {module_of(command) for command in COMMANDS}  # imported by name, when asked for
-    return commands | {target.partition(":")[0] for group in groups for target in group.values()}
+    return commands | {WORKER} | {target.partition(":")[0] for group in groups for target in group.values()}
 
 
 def unreached(package: Path, roots: set[str]) -> set[str]:

@@ -9,9 +9,9 @@ from starlette.types import ASGIApp
 
 from stead import Actor, Service
 from stead.clock import sleep
-from stead.cluster import Membership, Peers
+from stead.cluster import ClusterPart, Membership, Peers
 from stead.ids import ActorId, Chance, named_id
-from stead.node import ClusterPart, Node, Operating, Settings
+from stead.node import Node, Operating, Settings
 from stead.storage.membership import NodeInfo
 from stead.testing import Database, DatabaseEngine, MemoryNetwork, TestApp, current_clock
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -11,9 +12,9 @@ from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
 from stead.cli.engines import open_shared
 from stead.clock import Clock
-from stead.cluster import Membership, Peers, TlsFiles, WebSocketNetwork, split_address
+from stead.cluster import ClusterPart, Membership, Peers, TlsFiles, WebSocketNetwork, read_key, split_address
 from stead.ids import Chance
-from stead.node import ClusterPart, ClusterSettings, LoadedApplication
+from stead.node import ClusterSettings, LoadedApplication
 from stead.storage.membership import NodeInfo, SharedEngine
 from stead.storage.sqlite import WorkerEngine
 
@@ -85,6 +86,11 @@ class Joining:
         """The node's; of several workers each has its own."""
         name = self.settings.node_name or socket.gethostname()
         return f"{name}-{self.worker}" if self.settings.workers > 1 else name
+
+
+def joining_of(settings: ClusterSettings, environ: Mapping[str, str]) -> Joining:
+    """With the key of its file or of `environ`. Raises `Invalid` where that protects nothing."""
+    return Joining(settings, read_key(environ, None if settings.key_file is None else str(settings.key_file)))
 
 
 def digest(directory: Path) -> str:

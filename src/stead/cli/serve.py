@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 import uvloop
@@ -16,19 +18,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from stead.admin import TOKEN_BYTES, ServerAddress, remove_address, write_address
 from stead.cli.console import CommandFailed, err
-from stead.cli.joining import Joining
+from stead.cli.job import WorkerJob
 from stead.cli.listening import address_of, listen, reserve
 from stead.cli.logs import log_to_console
 from stead.cli.options import with_cluster, with_settings
 from stead.cli.server import Serving, own_host
 from stead.cli.supervisor import Supervisor
 from stead.cli.values import values_of
-from stead.cli.worker import WorkerJob
-from stead.cluster import read_key
 from stead.ids import Chance
 from stead.manifest import load_manifest
 from stead.node import ClusterSettings, Settings, load_application, manifest_path
 from stead.storage.sqlite import DirectoryLock, divide, shares_of
+
+if TYPE_CHECKING:
+    from stead.cli.joining import Joining
 
 KEY_BYTES = 32  # of one that workers are given where nobody has set one
 
@@ -37,26 +40,30 @@ KEY_BYTES = 32  # of one that workers are given where nobody has set one
 @with_cluster
 def serve(place: Path, settings: Settings, cluster: ClusterSettings) -> None:
     """Serve an application; the line `ready http://HOST:PORT` says from when on."""
-    key_file = None if cluster.key_file is None else str(cluster.key_file)
-    key = read_key(os.environ, key_file)
+    joining = None if cluster.is_alone else _joining(cluster)
     values = values_of(place, settings.data)
     if cluster.is_shared:
         _check_blobs(place, settings)
     else:
         _divide(settings.data, cluster.workers)
-    if cluster.workers > 1:
-        raise typer.Exit(_supervise(place, settings, cluster, key))
+    if joining is not None and cluster.workers > 1:
+        raise typer.Exit(_supervise(place, settings, joining))
     application = load_application(place)
     log_to_console(application.directory)
-    joining = Joining(cluster, key) if cluster.is_shared else None
     with _held(settings.data, is_needed=cluster.is_shared), listen(settings.host, settings.port) as listener:
         uvloop.run(Serving(application, settings, values, joining=joining).run(listener, _announce))
 
 
-def _supervise(place: Path, settings: Settings, cluster: ClusterSettings, key: bytes) -> int:
+def _joining(cluster: ClusterSettings) -> Joining:
+    """How the node joins others: what that needs takes a quarter of a start, and a node alone goes without."""
+    joining: Joining = import_module("stead.cli.joining").joining_of(cluster, os.environ)
+    return joining
+
+
+def _supervise(place: Path, settings: Settings, joining: Joining) -> int:
     """Have the workers run until a signal. Returns the exit code."""
-    chance = Chance()
-    token, shared_key = chance.hex(TOKEN_BYTES), key.decode() or chance.hex(KEY_BYTES)
+    chance, cluster = Chance(), joining.settings
+    token, shared_key = chance.hex(TOKEN_BYTES), joining.key.decode() or chance.hex(KEY_BYTES)
     with _held(settings.data, is_needed=True), reserve(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
         jobs = [

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -38,14 +38,17 @@ from stead.admin import (
     write_address,
 )
 from stead.cli.exchange import Exchange
-from stead.cli.joining import Joining
 from stead.cli.listening import address_of
 from stead.clock import Clock, SystemClock
 from stead.gateway import Edge, OnRequest
 from stead.ids import Chance
-from stead.node import ClusterPart, LoadedApplication, Node, Operating, Settings
+from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.contract import Engine
 from stead.storage.sqlite import SqliteEngine
+
+if TYPE_CHECKING:
+    from stead.cli.joining import Joining  # which a node alone starts without
+    from stead.cluster import ClusterPart
 
 GC_YOUNG_OBJECTS, GC_MIDDLE_ROUNDS, GC_OLD_ROUNDS = 10_000, 20, 50  # Python begins with 700, 10, 10
 HEADER_BYTES_MAX = 128 * 1024  # of one request, and one read more; the gateway has a lower limit and a better answer

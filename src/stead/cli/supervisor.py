@@ -15,7 +15,7 @@ import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import Callable, Sequence
 
-from stead.cli.worker import BOOT, EXIT_FAILED, WorkerJob
+from stead.cli.job import BOOT, EXIT_FAILED, WorkerJob
 from stead.clock import sleep
 
 RESTART_S_MIN, RESTART_S_MAX = 0.1, 5.0  # before a worker that died is started again; doubling while it dies young

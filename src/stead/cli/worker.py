@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import uvloop
 
 from stead.cli.console import print_failure
+from stead.cli.job import EXIT_FAILED, decode_job
 from stead.cli.joining import Joining
 from stead.cli.listening import listen
 from stead.cli.logs import log_to_console
@@ -19,31 +18,7 @@ from stead.cli.values import values_of
 from stead.errors import SteadError
 from stead.node import ClusterSettings, LoadFailed, Settings, load_application
 
-EXIT_FAILED = 3  # it cannot begin: to start it again would not help
-# A worker leaves signals to its parent from its first line on: an interrupted import would print a traceback.
-BOOT = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); from stead.cli.worker import main; main()"
-
 _PATHS = ("key_file", "cert", "cert_key", "ca")
-
-
-class WorkerJob(msgspec.Struct, frozen=True):
-    """What a worker is to do."""
-
-    place: Path
-    settings: dict[str, Any]
-    cluster: dict[str, Any]
-    index: int  # of `cluster["workers"]`, from 0
-    port: int  # that all share
-    token: str
-    key: str  # of the channels between them
-
-    def encode(self) -> bytes:
-        """One line."""
-        return msgspec.json.encode(self, enc_hook=str)
-
-
-def decode_job(line: bytes) -> WorkerJob:
-    return msgspec.json.decode(line, type=WorkerJob, dec_hook=lambda type_, value: type_(value))
 
 
 def main() -> None:

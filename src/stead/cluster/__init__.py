@@ -5,6 +5,7 @@ from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversa
 from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_address
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
+from stead.cluster.part import ClusterPart
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.places import Places
 from stead.cluster.reach import Reach
@@ -18,6 +19,7 @@ __all__ = [
     "PAYLOAD_BYTES_MAX",
     "WINDOW_BYTES",
     "Balancing",
+    "ClusterPart",
     "Conversation",
     "Lease",
     "Listener",

@@ -1,7 +1,6 @@
 """The assembler: an application from its directory, and a node that runs it. See DESIGN.md."""
 
 from stead.node.application import LoadedApplication, load_application, manifest_path
-from stead.node.clustered import ClusterPart
 from stead.node.migrations import read_migrations
 from stead.node.node import Node, Operating, UnitLine, directory, public_actors
 from stead.node.secrets import SecretStore
@@ -12,7 +11,6 @@ from stead.node.variables import declared_variables, find_values, resolved
 __all__ = [
     "MIB",
     "SQLITE",
-    "ClusterPart",
     "ClusterSettings",
     "LoadFailed",
     "LoadedApplication",

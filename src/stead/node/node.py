@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.types import ASGIApp
@@ -24,13 +24,15 @@ from stead.logic.placement import Wish
 from stead.manifest import Placement, Visibility
 from stead.node.application import LoadedApplication
 from stead.node.blobs import ObjectBlobs
-from stead.node.clustered import ClusterPart
 from stead.node.s3 import s3_endpoint
 from stead.node.settings import Settings
 from stead.node.traces import LoadFailed, describe
 from stead.node.variables import application_variables, service_variables
 from stead.runtime import Limits, Runtime
 from stead.storage.contract import Engine
+
+if TYPE_CHECKING:
+    from stead.cluster import ClusterPart  # which a node alone starts without
 
 
 class UnitLine(msgspec.Struct, frozen=True):

@@ -100,6 +100,11 @@ class ClusterSettings:
         self.label_map()
 
     @property
+    def is_alone(self) -> bool:
+        """Whether there is one node only."""
+        return self.workers == 1 and not self.is_shared
+
+    @property
     def is_shared(self) -> bool:
         """Whether several nodes share the engine."""
         return self.engine != SQLITE

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stead.cluster import Membership, Peers
+from stead.cluster import ClusterPart, Membership, Peers
 from stead.errors import Unavailable
 from stead.ids import Chance
-from stead.node import ClusterPart, LoadedApplication, Node, Operating, Settings
+from stead.node import LoadedApplication, Node, Operating, Settings
 from stead.storage.membership import NodeInfo
 from stead.testing.app import World
 from stead.testing.blobs import MemoryBlobs

@@ -9,7 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 
 from stead.clock import sleep
-from stead.cluster import Balancing, Membership, Peers, Places, Reach, Router, Wishes
+from stead.cluster.balancing import Balancing
+from stead.cluster.membership import Membership
+from stead.cluster.peers import Peers
+from stead.cluster.places import Places
+from stead.cluster.reach import Reach
+from stead.cluster.router import Router
+from stead.cluster.wishes import Wishes
 from stead.errors import Ambiguous, DurabilityLost, EngineFailed, Invalid, Unavailable
 from stead.ids import ActorId
 from stead.logic.placement import Wish
