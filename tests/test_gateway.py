@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from stead.gateway import Directory, Gateway, Limits, Operations, Site
 from stead.ids import Chance
 from stead.runtime.env import Bindings
 from stead.runtime.services import ServiceRunner
+from tests.scopes import http_scope
 
 REPLIES: dict[str, Exception] = {}
 
@@ -127,24 +128,8 @@ def ask(app: Gateway, method: str, url: str, **options: Any) -> httpx.Response:
     return asyncio.run(request())
 
 
-def scope(
-    path: str = "/", method: str = "GET", headers: tuple[tuple[bytes, bytes], ...] = ((b"host", b"x"),), **more: Any
-) -> Scope:
-    plain: Scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": list(headers),
-        "client": ("127.0.0.1", 1),
-        "server": ("127.0.0.1", 2),
-    }
-    return {**plain, **more}
+def scope(path: str = "/", method: str = "GET", headers: Iterable[tuple[bytes, bytes]] = ((b"host", b"x"),), **more: Any) -> Scope:
+    return http_scope(path, method, headers, **more)
 
 
 async def drive(app: ASGIApp, scope: Scope, *incoming: Message) -> list[Message]:

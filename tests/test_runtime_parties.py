@@ -11,6 +11,7 @@ from stead import Actor, Env, HTTPException, Invalid, Overloaded, Request, Respo
 from stead.events import Fetch, Handover
 from stead.ids import named_id
 from stead.testing import TestApp
+from tests.scopes import http_scope
 
 pytestmark = pytest.mark.usefixtures("clock")
 HANDSHAKE = {"upgrade": "websocket", "connection": "keep-alive, Upgrade", "sec-websocket-key": "x"}
@@ -82,19 +83,8 @@ def request(query: str = "", method: str = "GET", headers: dict[str, str] | None
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return Fetch(
-        {
-            "type": "http",
-            "http_version": "1.1",
-            "method": method,
-            "scheme": "http",
-            "path": "/parties/guarded/r/x",
-            "raw_path": b"/parties/guarded/r/x",
-            "query_string": query.encode(),
-            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
-        },
-        receive,
-    )
+    fields = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+    return Fetch(http_scope("/parties/guarded/r/x", method, fields, query_string=query.encode()), receive)
 
 
 async def visit(app: TestApp, unit: str, event: Fetch, *, is_handshake: bool) -> Response:

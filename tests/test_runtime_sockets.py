@@ -17,6 +17,7 @@ from stead.clock import sleep
 from stead.runtime.classes import ActorClass
 from stead.runtime.inbound import SOCKET_EVENTS_MAX
 from stead.testing import Peer, TestApp
+from tests.garbage import garbage
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -537,9 +538,7 @@ async def test_sockets_leave_nothing_to_the_garbage_collector() -> None:
     async with chats() as app:
         ada = Peer(app, app.env.CHAT.get("r"), "ada")
         await settle(app)
-        gc.collect()
-        gc.disable()
-        try:
+        with garbage() as left:
             for _ in range(20):
                 bob = Peer(app, app.env.CHAT.get("r"), "bob", "tags=red")
                 bob.post("say hi")
@@ -549,13 +548,6 @@ async def test_sockets_leave_nothing_to_the_garbage_collector() -> None:
                 bob.leave()
                 await settle(app)
             del bob
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            left = [type(thing).__name__ for thing in gc.garbage if type(thing).__module__.startswith("stead.runtime")]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
     assert left == []
 
 

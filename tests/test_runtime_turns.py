@@ -13,6 +13,7 @@ from stead.clock import sleep
 from stead.runtime.deadlines import QUEUE_TURNS_MIN
 from stead.runtime.turn import Turn
 from stead.testing import TestApp, run
+from tests.garbage import garbage
 
 pytestmark = pytest.mark.usefixtures("clock")
 
@@ -427,19 +428,10 @@ async def test_a_turn_leaves_nothing_to_the_garbage_collector() -> None:
     async with TestApp.of(actors={"plain": Plain}) as app:
         plain = app.env.PLAIN.get("a")
         await plain.increment()
-        gc.collect()
-        gc.disable()
-        try:
+        with garbage() as left:
             for _ in range(20):
                 await plain.increment()
                 await plain.current()
-            gc.set_debug(gc.DEBUG_SAVEALL)
-            gc.collect()
-            left = [type(thing).__name__ for thing in gc.garbage if type(thing).__module__.startswith("stead.runtime")]
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
     assert left == []
 
 

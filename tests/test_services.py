@@ -28,6 +28,7 @@ from stead.runtime.env import Bindings
 from stead.runtime.responses import InvalidResponse, collect, make_request, to_response
 from stead.runtime.services import ServiceRunner
 from stead.runtime.tasks import Tasks
+from tests.scopes import http_scope
 
 T = TypeVar("T")
 
@@ -50,21 +51,7 @@ def receiving(*chunks: bytes) -> Receive:
 
 
 def fetch_event(method: str, path: str, body: bytes = b"") -> Fetch:
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(b"host", b"localhost")],
-        "client": None,
-        "server": None,
-    }
-    return Fetch(scope, receiving(body))
+    return Fetch(http_scope(path, method), receiving(body))
 
 
 def answer(runner: ServiceRunner, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from stead.clock import SystemClock
 from stead.storage.postgres import PostgresEngine
-from tests.postgres.server import shared
+from tests.postgres.server import execute, shared
 
 TABLES = ("actors", "entries", "pieces", "alarms", "nodes")
 
@@ -49,6 +50,15 @@ def open_postgres(postgres: str) -> OpenPostgres:
         return engine
 
     return open_engine
+
+
+@pytest.fixture
+def dsn(postgres: str) -> Iterator[str]:
+    """A database of its own: other processes of this run share the server."""
+    name = f"own_{schema_of_this_process()}"
+    asyncio.run(execute(postgres, f"CREATE DATABASE {name}"))
+    yield f"{postgres.rpartition('/')[0]}/{name}"
+    asyncio.run(execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def schema_of_this_process() -> str:

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 
 from stead.clock import SystemClock, sleep
@@ -253,11 +252,3 @@ def summary(clients: Sequence[Client]) -> str:
     answers = sum((client.answers for client in clients), Counter())
     silence_s = max(client.silence_s for client in clients)
     return f"{dict(answers)}, longest silence {silence_s:.1f} s"
-
-
-async def execute(dsn: str, text: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(text)
-    finally:
-        await connection.close()

@@ -21,6 +21,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any, NoReturn
 
+import asyncpg
+
 from stead.clock import SystemClock
 
 LIMIT_S = 60.0  # for whatever is waited for: many times what it takes, so that a loaded machine is no failure
@@ -42,6 +44,15 @@ host all         guarded 127.0.0.1/32 scram-sha-256
 host all         all     127.0.0.1/32 trust
 host replication all     127.0.0.1/32 trust
 """
+
+
+async def execute(dsn: str, text: str) -> None:
+    """Run a statement, on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(text)
+    finally:
+        await connection.close()
 
 
 class Database:

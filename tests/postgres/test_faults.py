@@ -17,8 +17,7 @@ import asyncpg
 import pytest
 
 from stead.clock import sleep
-from tests.postgres.conftest import schema_of_this_process
-from tests.postgres.faults import CLOCK, FAULTY, LEASE_S, PATIENCE_S, Client, Field, execute, field, load, summary, until
+from tests.postgres.faults import CLOCK, FAULTY, LEASE_S, PATIENCE_S, Client, Field, field, load, summary, until
 from tests.postgres.server import Database, running
 
 pytestmark = pytest.mark.process
@@ -28,15 +27,6 @@ SKEWED = Path(__file__).with_name("skewed.py")
 HOUR_S = 3600
 ARRIVE_S = 0.3  # for requests to arrive at a process that sleeps
 DISK_BYTES = 12 * 1024 * 1024
-
-
-@pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own."""
-    name = f"faults_{schema_of_this_process()}"
-    asyncio.run(execute(postgres, f"CREATE DATABASE {name}"))
-    yield f"{postgres.rpartition('/')[0]}/{name}"
-    asyncio.run(execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture

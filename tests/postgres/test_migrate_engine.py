@@ -28,20 +28,6 @@ POLL_S = 0.005
 MANY = 20 * BATCH_COMMITS_MAX
 
 
-@pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own, because the command takes the schema `stead`."""
-    asyncio.run(_execute(postgres, "CREATE DATABASE moving"))
-    yield postgres.rpartition("/")[0] + "/moving"
-    asyncio.run(_execute(postgres, "DROP DATABASE moving WITH (FORCE)"))
-
-
-async def _execute(dsn: str, text: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(text)
-    await connection.close()
-
-
 def test_there_and_back(dsn: str, tmp_path: Path) -> None:
     """It says how much was moved and the digest of all; JSON has the same, and the digest is the same on the way back."""
     asyncio.run(made(tmp_path / "a", SAMPLE))

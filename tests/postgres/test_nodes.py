@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from stead.cli import app
 from stead.clock import SystemClock
-from tests.postgres.conftest import schema_of_this_process
 from tests.process.conftest import LIMIT_S, Server, serving
 from tests.test_cli import stead
 
@@ -24,23 +21,6 @@ pytestmark = pytest.mark.process
 
 COUNTER = Path(__file__).parents[2] / "examples" / "counter"
 KEYS = [f"key-{number}" for number in range(20)]
-
-
-@pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own: other processes of this run share the server."""
-    name = f"nodes_of_{schema_of_this_process()}"
-    asyncio.run(_execute(postgres, f"CREATE DATABASE {name}"))
-    yield f"{postgres.rpartition('/')[0]}/{name}"
-    asyncio.run(_execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-async def _execute(dsn: str, text: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(text)
-    finally:
-        await connection.close()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from stead.errors import EngineFailed
 from stead.storage.entries import USER
 from stead.storage.membership import NodeInfo
 from stead.storage.postgres import PostgresEngine
-from tests.postgres.conftest import schema_of_this_process
-from tests.postgres.faults import execute
+from tests.postgres.server import execute
 from tests.test_cli import stead
 from tests.test_storage_transfer import Actors, made
 
@@ -27,15 +25,6 @@ ACTORS: Actors = {
     "emptied": (4, {}, {}),
     "many": (2, {USER + b"%06d" % number: encode(number) for number in range(3_000)}, {}),
 }
-
-
-@pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own, because the commands take the schema `stead`."""
-    name = f"reading_{schema_of_this_process()}"
-    asyncio.run(execute(postgres, f"CREATE DATABASE {name}"))
-    yield f"{postgres.rpartition('/')[0]}/{name}"
-    asyncio.run(execute(postgres, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
@@ -83,7 +72,7 @@ def test_looking_makes_nothing(dsn: str) -> None:
     said = stead("actors", "list", "--engine", dsn, code=1).stderr
     assert "has no tables of Stead in the schema stead: is it the right database" in said
     assert "no tables of Stead" in stead("actors", "list", "--engine", dsn, code=1).stderr
-    wrong = dsn.replace("postgres@", "postgres:sesame@").replace("reading_", "reeding_")
+    wrong = dsn.replace("postgres@", "postgres:sesame@") + "_elsewhere"
     said = stead("actors", "list", "--engine", wrong, code=1).stderr
     assert "the server has no such database" in said and "sesame" not in said
     said = stead("actors", "list", "--engine", "mysql://a:sesame@b/c", code=1).stderr

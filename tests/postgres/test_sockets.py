@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import asyncpg
 import httpx
 import pytest
 from typer.testing import CliRunner
@@ -26,20 +24,6 @@ LEASE_S = 6.0
 TAKEOVER_S = 2 * LEASE_S  # the lease, a quarter of one until the others know, and what a loaded machine takes besides
 POLL_S = 0.2
 KEY = "0123456789abcdef" * 4
-
-
-@pytest.fixture
-def dsn(postgres: str) -> Iterator[str]:
-    """A database of its own."""
-    asyncio.run(_execute(postgres, "CREATE DATABASE sockets"))
-    yield postgres.rpartition("/")[0] + "/sockets"
-    asyncio.run(_execute(postgres, "DROP DATABASE sockets WITH (FORCE)"))
-
-
-async def _execute(dsn: str, text: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(text)
-    await connection.close()
 
 
 def seen(server: Server) -> dict[str, object]:

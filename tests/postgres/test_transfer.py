@@ -8,7 +8,6 @@ from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres.transfer import PostgresSource, PostgresTarget
 from stead.storage.sqlite.transfer import SqliteSource, SqliteTarget
 from stead.storage.transfer import Moved, Part, Source, Target, move
+from tests.postgres.server import execute
 from tests.test_storage_transfer import SAMPLE, Actors, Silent, made
 
 POSTGRES_SAMPLE: Actors = {
@@ -46,13 +46,7 @@ async def moved(source: Source, target: Target) -> Moved:
 
 
 async def dropped(dsn: str, schema: str) -> None:
-    await executed(dsn, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
-
-
-async def executed(dsn: str, text: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute(text)
-    await connection.close()
+    await execute(dsn, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -124,7 +118,7 @@ def test_what_differs_is_found_and_not_served(postgres: str, schema: str, tmp_pa
     class Damaged(PostgresTarget):
         async def parts(self) -> AsyncIterator[Part]:
             await self._flush()
-            await executed(postgres, statement.replace("{s}", schema))
+            await execute(postgres, statement.replace("{s}", schema))
             async for part in super().parts():
                 yield part
 

@@ -20,10 +20,8 @@ from stead.ids import Chance, parse_id
 from stead.storage.shared import SharedMemoryEngine
 from stead.testing import Cluster, Database, DatabaseEngine, TestApp, VirtualClock
 from stead.testing.life import Life
+from tests.properties.misfortunes import FAULT_S, NODES, befall
 
-NODES = 3
-FAULT_S = 9.0  # so long a misfortune lasts at most: half as long again as a lease
-CALM_S = 20.0  # after which everything works again
 CLUSTER_SEEDS = int(os.environ.get("STEAD_CLUSTER_SEEDS", "60"))  # in the suite; 500 and more by hand
 
 MISFORTUNES = ("dies", "dies", "stops", "freezes", "loses the database", "loses a peer", "moves", "moves", "fails over")
@@ -77,28 +75,11 @@ class Stage:
         if what in {"stops", "moves"}:
             for life in self._lives():
                 life.engine.release_commits()
-        cluster, fault_s = self.cluster, FAULT_S * self.chance.fraction()
-        match what:
-            case "dies" if cluster.is_alive(node):
-                await cluster.kill(node)
-                await sleep(fault_s)
-                await cluster.restart(node)
-            case "stops" if cluster.is_alive(node):
-                await cluster.stop(node)
-                await sleep(fault_s)
-                await cluster.restart(node)
-            case "freezes":
-                cluster.pause(node)
-                await sleep(fault_s)
-                cluster.resume(node)
-            case "loses the database" | "loses a peer":
-                cluster.partition(node, "database" if what == "loses the database" else (node + 1) % NODES)
-                await sleep(fault_s)
-                cluster.heal()
-            case "moves":
-                await self.move_any()
-            case "fails over":
-                cluster.failover()
+        fault_s = FAULT_S * self.chance.fraction()
+        if what == "moves":
+            await self.move_any()
+        else:
+            await befall(self.cluster, what, node, fault_s)
 
     async def move_any(self) -> None:
         """Move an actor that somebody has anywhere, as who asks any node for it."""

@@ -16,14 +16,14 @@ from stead.storage.contract import Commit
 from stead.storage.memory import Ownership
 from stead.testing import CLUSTER_SABOTAGES, CLUSTER_TURN_SABOTAGES, Cluster, Database, World, check, current_clock, find, sabotaged
 from tests.properties.harness import UNDONE, together
+from tests.properties.misfortunes import CALM_S, FAULT_S, NODES, befall
 
-NODES, CLIENTS, OPERATIONS, FAULTS = 3, 4, 14, 4
+CLIENTS, OPERATIONS, FAULTS = 4, 14, 4
+MISFORTUNES = ("dies", "freezes", "loses the database", "loses a peer", "has a wrong clock", "fails over")
 LOST_MAX = 6
 NAMES = ("p", "q")
-FAULT_S = 9.0  # so long a fault lasts at most: half as long again as a lease
 SLEEPS, QUESTIONS, ATTEMPTS = 3, 8, 40
 COMMIT_S = 0.05
-CALM_S = 20.0  # after which everything works again
 SEEDS = int(os.environ.get("STEAD_CLUSTER_SEEDS", "100"))  # a tenth of a second each; 500 and more by hand
 PLANT_SEEDS = 1000  # one in a hundred shows the rarest planted bug
 
@@ -125,23 +125,11 @@ async def misfortune(cluster: Cluster, chance: Chance) -> None:
     """One fault after the other, each for a while."""
     for _ in range(FAULTS):
         await sleep(3.0 * chance.fraction())
-        node, kind, fault_s = chance.below(NODES), chance.below(6), FAULT_S * chance.fraction()
-        if kind == 0:
-            await cluster.kill(node)
-            await sleep(fault_s)
-            await cluster.restart(node)
-        elif kind == 1:
-            cluster.pause(node)
-            await sleep(fault_s)
-            cluster.resume(node)
-        elif kind in {2, 3}:
-            cluster.partition(node, "database" if kind == 2 else (node + 1) % NODES)
-            await sleep(fault_s)
-            cluster.heal()
-        elif kind == 4:
+        node, kind, fault_s = chance.below(NODES), chance.below(len(MISFORTUNES)), FAULT_S * chance.fraction()
+        if MISFORTUNES[kind] == "has a wrong clock":
             cluster.skew_clock(node, 3600.0 * (chance.below(3) - 1))
         else:
-            cluster.failover()
+            await befall(cluster, MISFORTUNES[kind], node, fault_s)
 
 
 async def append(cluster: Cluster, node: int, token: str, witness: Witness) -> None:

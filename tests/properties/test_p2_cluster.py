@@ -18,12 +18,12 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import CLUSTER_SABOTAGES, Cluster, World, check, find, sabotaged
 from tests.properties.harness import UNDONE, Started, together
+from tests.properties.misfortunes import CALM_S, FAULT_S, NODES, befall
 
-NODES, SENDERS, CALLS, FAULTS = 3, 9, 16, 5
+SENDERS, CALLS, FAULTS = 9, 16, 5
+MISFORTUNES = ("dies", "stops", "freezes", "loses the database", "loses a peer", "moves", "moves")
 MOVES, MOVED_CALLS = 12, 24
 NAMES = ("p", "q")
-FAULT_S = 9.0  # so long a fault lasts at most: half as long again as a lease
-CALM_S = 20.0  # after which everything works again
 SEEDS = int(os.environ.get("STEAD_CLUSTER_SEEDS", "40"))
 
 
@@ -110,25 +110,11 @@ async def misfortune(cluster: Cluster, chance: Chance) -> None:
     """One fault after the other, each for a while."""
     for _ in range(FAULTS):
         await sleep(3.0 * chance.fraction())
-        node, kind, fault_s = chance.below(NODES), chance.below(7), FAULT_S * chance.fraction()
-        if kind == 0:
-            await cluster.kill(node)
-            await sleep(fault_s)
-            await cluster.restart(node)
-        elif kind == 1:
-            await cluster.stop(node)
-            await sleep(fault_s)
-            await cluster.restart(node)
-        elif kind == 2:
-            cluster.pause(node)
-            await sleep(fault_s)
-            cluster.resume(node)
-        elif kind in {3, 4}:
-            cluster.partition(node, "database" if kind == 3 else (node + 1) % NODES)
-            await sleep(fault_s)
-            cluster.heal()
-        else:
+        node, kind, fault_s = chance.below(NODES), chance.below(len(MISFORTUNES)), FAULT_S * chance.fraction()
+        if MISFORTUNES[kind] == "moves":
             await move(cluster, chance)
+        else:
+            await befall(cluster, MISFORTUNES[kind], node, fault_s)
 
 
 async def move(cluster: Cluster, chance: Chance) -> None:

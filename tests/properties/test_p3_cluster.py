@@ -17,7 +17,8 @@ from stead.storage.contract import Commit
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
 from tests.properties import test_p3_parts
 from tests.properties.harness import Ledger, Witness, beset_by, crashing, evicting, failing, together
-from tests.properties.stage import CALM_S, CLUSTER_SEEDS, Stage
+from tests.properties.misfortunes import CALM_S
+from tests.properties.stage import CLUSTER_SEEDS, Stage
 from tests.properties.test_p3_atomic import client
 
 LEDGERS, CLIENTS, CRASHES = ("p", "q"), 4, 4

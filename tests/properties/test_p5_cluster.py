@@ -8,7 +8,8 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
 from tests.properties.harness import Ledger, Witness, beset_by, crashing, failing, together
-from tests.properties.stage import CALM_S, CLUSTER_SEEDS, Stage
+from tests.properties.misfortunes import CALM_S
+from tests.properties.stage import CLUSTER_SEEDS, Stage
 from tests.properties.test_p5_durable import client
 
 LEDGERS, CLIENTS, ROUNDS, CRASHES, FAILURES = 2, 4, 2, 6, 3

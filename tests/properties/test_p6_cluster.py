@@ -17,7 +17,8 @@ from stead.storage.contract import AlarmRow
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
 from tests.properties import test_p6_alarms
 from tests.properties.harness import beset_by
-from tests.properties.stage import CLUSTER_SEEDS, NODES, Stage
+from tests.properties.misfortunes import NODES
+from tests.properties.stage import CLUSTER_SEEDS, Stage
 from tests.properties.test_p6_alarms import SCENE, Scene, Sleeper
 
 SLEEPERS = 6

@@ -10,7 +10,8 @@ from stead.clock import sleep
 from stead.ids import Chance
 from stead.testing import CLUSTER_TURN_SABOTAGES, World, check, find, sabotaged
 from tests.properties.harness import beset_by, evicting
-from tests.properties.stage import CLUSTER_SEEDS, NODES, Stage
+from tests.properties.misfortunes import NODES
+from tests.properties.stage import CLUSTER_SEEDS, Stage
 from tests.properties.test_p7_eviction import NAMES, Shelf, compare, replies, undisturbed
 
 

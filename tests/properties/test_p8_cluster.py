@@ -21,7 +21,8 @@ from stead.logic.lease import LEASE_S
 from stead.testing import CLUSTER_TURN_SABOTAGES, Cluster, World, check, find, sabotaged
 from tests.properties import test_p8_answers, test_p8_queue, test_p8_signals
 from tests.properties.harness import beset_by, crashing, evicting, together
-from tests.properties.stage import CALM_S, CLUSTER_SEEDS, NODES, Stage
+from tests.properties.misfortunes import CALM_S, NODES
+from tests.properties.stage import CLUSTER_SEEDS, Stage
 
 CRON = "* * * * *"
 MINUTES, CRASHES = 4, 4

@@ -14,7 +14,8 @@ from stead.runtime.outbox import Outbox
 from stead.runtime.receipts import Receipts
 from stead.testing import SABOTAGES, TestApp, World, check, find, sabotaged
 from tests.properties.harness import Refused
-from tests.properties.stage import CALM_S, App
+from tests.properties.misfortunes import CALM_S
+from tests.properties.stage import App
 
 OPERATIONS = 20
 SETTLED_S = 150.0  # of virtual time: more than the retries of a target that refuses take
