@@ -226,6 +226,32 @@ def test_check_names_the_seed_and_find_finds_it() -> None:
     assert SEEDS >= 200
 
 
+def test_a_search_begins_where_it_is_told_and_goes_round() -> None:
+    """A seed that was right once costs one run; one that is not any more costs time, and finds the same."""
+    tried: list[int] = []
+
+    async def scenario(seed: int) -> None:
+        tried.append(seed)
+        assert seed != 7
+
+    for first, runs in [(7, [7]), (5, [5, 6, 7]), (8, [8, 9, 0, 1, 2, 3, 4, 5, 6, 7])]:
+        tried.clear()
+        assert find(scenario, 10, first=first) == 7
+        assert tried == runs
+
+
+def test_the_environment_says_how_many_seeds_a_check_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """STEAD_SEEDS stands for the number that the test names."""
+    tried: list[int] = []
+
+    async def scenario(seed: int) -> None:
+        tried.append(seed)
+
+    monkeypatch.setenv("STEAD_SEEDS", "12")
+    check(scenario, 3)
+    assert tried == [*range(12)]
+
+
 def test_a_check_that_cannot_fail_is_found_out() -> None:
     """`find` fails where no seed does, and lets errors through that are no verdict."""
 

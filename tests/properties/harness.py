@@ -25,6 +25,9 @@ from stead import (
 )
 from stead.clock import sleep
 from stead.ids import Chance
+from stead.testing import SEEDS, find, run, sabotaged
+from stead.testing.planting import Plant
+from stead.testing.seeds import Scenario
 from tests.properties.stage import App
 
 T = TypeVar("T")
@@ -253,6 +256,13 @@ async def together(*work: Awaitable[Any]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for one in work:
             tasks.create_task(_awaited(one))
+
+
+def find_planted(plant: Plant, scenario: Scenario, seeds: int = SEEDS, first: int = 0) -> None:
+    """Plant a bug and find it, from the seed `first` on; without the bug, the seed that shows it shows nothing."""
+    with sabotaged(plant):
+        seed = find(scenario, seeds, first)
+    run(scenario(seed), seed=seed)
 
 
 async def _awaited(one: Awaitable[T]) -> T:

