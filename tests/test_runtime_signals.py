@@ -6,8 +6,10 @@ import asyncio
 
 import pytest
 
-from stead import Actor, DurabilityLost, Invalid, Overloaded, Request, Service, durable, reads, route
+from stead import Actor, DurabilityLost, Invalid, Overloaded, Request, Service, Unavailable, codec, durable, reads, route
 from stead.clock import sleep
+from stead.events import Call, Origin, Settled
+from stead.ids import named_id
 from stead.runtime import outbox
 from stead.testing import TestApp
 
@@ -234,3 +236,26 @@ async def test_a_service_passes_a_clients_key_on() -> None:
         for _ in range(3):
             answer = await app.client.post("http://api.localhost/add/5", headers={"idempotency-key": "a"})
             assert answer.text == "5"
+
+
+async def test_only_what_is_of_one_history_is_compared() -> None:
+    """What comes from another generation of the store, earlier or later: a signal is sent back, a farewell settles nothing."""
+    async with TestApp.of(actors={"ledger": Ledger}) as app:
+        node, target, generation = app._process.node, named_id("ledger", "l"), app.store.generation
+
+        async def signal(generation: int) -> None:
+            await node.deliver(target, Call("add", codec.encode([[1], {}]), origin=Origin("sender/s", 7, 7, generation)))
+
+        async def settle(generation: int) -> None:
+            await node.deliver(target, Settled(Origin("sender/s", 0, 8, generation)))
+
+        await signal(generation)
+        for other in (generation - 1, generation + 1):
+            with pytest.raises(Unavailable, match="failed over"):
+                await signal(other)
+            await settle(other)
+            await signal(generation)
+            assert (await app.env.LEDGER.get("l").state())[0] == 1
+        await settle(generation)
+        await signal(generation)
+        assert (await app.env.LEDGER.get("l").state())[0] == 2
