@@ -104,6 +104,27 @@ def test_a_lease_that_comes_back_soon_refuses_nobody() -> None:
     check(scenario, 20)
 
 
+def test_who_has_no_lease_takes_nothing_in() -> None:
+    """What asks a node in the time without one waits, and no actor is claimed by who it was before."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(1) as cluster:
+            assert await count(cluster, 0) == {1}
+            cluster.partition(0, "database")
+            while await is_ready(cluster, 0):
+                await sleep(0.1)
+            async with asyncio.TaskGroup() as tasks:
+                counted = tasks.create_task(count(cluster, 0))
+                await sleep(RETURN_S / 2)
+                part = cluster._seats[0].living().node.cluster
+                assert part is not None
+                assert part.here.owned() == []
+                cluster.heal()
+            assert counted.result() == {2}
+
+    check(scenario, 20)
+
+
 async def refused_s(cluster: Cluster, node: int, why: str) -> float:
     """How long a node takes to refuse."""
     began_s = cluster.clock.elapsed_s()

@@ -70,7 +70,8 @@ class Router:
         if route is not None and is_free and route.owner == self.me and not self.places.is_welcome(target):
             route.owner = 0  # it was here last; who is found to own it still is told so
         is_ours = isinstance(event, SocketEvent)  # the connection is in a room here
-        if is_ours or (is_free and (self._here.has(target) or self._routes.stop(target, route) == self.me)):
+        # 0 is where nobody may take the actor, and who this node is without a lease.
+        if is_ours or (is_free and (self._here.has(target) or self._routes.stop(target, route) == self.me != 0)):
             if is_free:
                 self._routes.settle_here(route)
             self._here.take_in(target, event, reply, caller)
