@@ -40,11 +40,18 @@ async def charge_once(seed: int) -> None:
         await test_p8_signals.charge(app, chance)
 
 
+class Willing(test_p8_signals.Account):
+    """Refuses nothing: of very many signals one would be refused by chance until it is dead."""
+
+    def _refuses(self) -> bool:
+        return False
+
+
 async def lose_commits(seed: int) -> None:
     """Money that moves by signals between accounts whose last commits are lost now and then: none is made, none vanishes."""
     chance, names = Chance(seed), test_p8_signals.NAMES
     world = World(commit_s=0.2 * chance.fraction())
-    async with Stage.of(actors={"account": test_p8_signals.Account}, world=world, seed=seed) as app:
+    async with Stage.of(actors={"account": Willing}, world=world, seed=seed) as app:
         accounts = [app.env.ACCOUNT.get(name) for name in names]
 
         async def client() -> None:

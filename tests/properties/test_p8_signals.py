@@ -38,11 +38,14 @@ class Account(Actor):
         return self.moves
 
     async def take(self, amount: int) -> None:
-        if self.env.now().second % 4 == 0:
+        if self._refuses():
             raise Refused("not in this second")
         self.balance += amount
         if amount % 2 == 0:
             await self.erase()
+
+    def _refuses(self) -> bool:
+        return self.env.now().second % 4 == 0
 
     async def charge(self, amount: int) -> int:
         self.balance -= amount
