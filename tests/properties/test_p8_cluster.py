@@ -18,6 +18,8 @@ from stead.bindings import Binding, Outcome, ScheduledTask, TaskSettings, schedu
 from stead.clock import sleep
 from stead.ids import Chance
 from stead.logic.lease import LEASE_S
+from stead.runtime.outbox import LINGER_MS
+from stead.storage.entries import OUTBOX, SEEN
 from stead.testing import CLUSTER_TURN_SABOTAGES, Cluster, World, check
 from tests.properties import test_p8_answers, test_p8_queue, test_p8_signals
 from tests.properties.harness import beset_by, crashing, evicting, find_planted, together
@@ -28,6 +30,7 @@ CRON = "* * * * *"
 MINUTES, CRASHES = 4, 4
 CLIENTS, MOVES, AMOUNT_MAX = 4, 10, 1000
 FAILOVERS, LOST_MAX = 4, 6
+HELD_UP_S = 1.5  # that a channel survives
 NOTICED_S = 1.0  # after which a node that cannot be reached may be known to be so
 WAITS_S = 6.0  # an outbox that is woken by its alarm has sent, settled and said so; what waits in a router still waits
 
@@ -161,6 +164,29 @@ async def left_behind(seed: int) -> None:
         assert count == 2, f"two signals took effect {count} times"
 
 
+async def overtaken(seed: int) -> None:
+    """A sender moves while its signal is held up between two nodes. It arrives last: after it was sent again, taken and settled."""
+    chance, target_node, sender_node, other_node = Chance(seed), *range(NODES)
+    async with Cluster.of(actors={"target": Target, "sender": Sender}, nodes=NODES) as cluster:
+        target, sender = cluster.env.TARGET.get("t"), cluster.env.SENDER.get("s")
+        await sender.send()
+        await sleep(chance.fraction())
+        await move(cluster, target, target_node)
+        await move(cluster, sender, sender_node)
+        cluster.partition(sender_node, target_node)
+        await cluster.env_at(sender_node).SENDER.get("s").send()
+        await move(cluster, sender, other_node)
+        await cluster.env_at(other_node).SENDER.get("s").send()
+        await sleep(HELD_UP_S * chance.fraction())
+        cluster.heal()
+        await sleep(2 * LEASE_S)
+        count = await target.view()
+        assert count == 3, f"three signals took effect {count} times"
+        await sleep(LINGER_MS / 1000)
+        kept = {actor: sorted(stored.entries) for actor, stored in cluster.database.actors.items()}
+        assert not any(key.startswith((OUTBOX, SEEN)) for keys in kept.values() for key in keys), f"never forgotten: {kept}"
+
+
 async def move(cluster: Cluster, actor: Any, to: int) -> None:
     """As often as it takes: who is asked to move it may be the one that cannot reach it."""
     while cluster.owner(actor) != to:
@@ -176,10 +202,11 @@ SCENARIOS: dict[str, Any] = {
     "pay_once": partial(test_p8_answers.pay_once, on=Stage),
     "work_through": partial(test_p8_queue.work_through, on=Stage),
     "left_behind": left_behind,
+    "overtaken": overtaken,
     "tick": tick,
 }
 FOUND_BY = {
-    "copies_stay_behind": "left_behind",
+    "late_copies_unexpected": "overtaken",
     "signals_of_lost_histories": "lose_commits",
     "tick_of_the_dead_runs_again": "tick",
 }

@@ -46,11 +46,6 @@ class Item:
         self.redirects = 0
         self.size_bytes = len(event.arguments) if isinstance(event, Call) else 0
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it must not be sent: a signal whose sender is not here any more. It sends again from where it is."""
-        return isinstance(self.event, Call) and self.event.origin is not None and self._reply.done()
-
     def done(self) -> bool:
         return self._reply.done()
 

@@ -183,7 +183,6 @@ class Routes:
 
     def _send(self, route: Route) -> bool:
         """Send what waits, or take it in here; False if there is no way now."""
-        self._drop_what_is_over(route)
         line, stop = route.line, self.stop(route.target, route)
         if stop == 0 or (line is not None and line.is_closing):
             return False
@@ -201,11 +200,6 @@ class Routes:
             route.waiting[0].left_s = self._here.clock.elapsed_s()
             line.send(route.waiting.popleft())
         return not route.waiting
-
-    def _drop_what_is_over(self, route: Route) -> None:
-        for item in [item for item in route.waiting if item.is_over]:
-            self._ended(item)
-            route.waiting.remove(item)
 
     def _take_in(self, route: Route) -> None:
         items = list(route.waiting)

@@ -7,6 +7,10 @@ The target's answer settles it: a turn of the sender, which needs no instance, r
 An alarm of the actor that users do not see is set while there are signals: whatever dies, it wakes the actor, which sends again
 what it finds. The target knows what it has had (`receipts.py`), so sending again changes nothing.
 
+In a cluster another node may have sent a signal before, and its copy may arrive after one that was sent again. It is known to the
+target until the target is told to forget. For what another node may have sent that is put off, for longer than a copy can be on its
+way; until then the signal's entry stays, without what it said.
+
 A failover may lose a commit whose signals have left already, and its number is given again. What is sent says of which generation
 of the store its sender is, and the target, which is of one too, takes it only from its own: what both remember fits together.
 """
@@ -14,7 +18,7 @@ of the store its sender is, and the target, which is of one too, takes it only f
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -25,11 +29,13 @@ from stead.events import Call, Event, Origin, Settled
 from stead.ids import ActorId, Chance, parse_id
 from stead.logic.retry import retry_delay_ms
 from stead.runtime.chores import WAKE_ALARM
+from stead.runtime.gate import Gate
 from stead.runtime.tasks import Tasks
 from stead.runtime.turn import NOBODY, Turn
 from stead.storage.entries import OUTBOX, Entries, Layer, range_end
 
 WAKE_MS = 5_000  # after which what was not settled is looked at again
+LINGER_MS = 600_000  # after which nothing is on its way that an earlier owner of the sender sent: the longest leases take less
 UNSETTLED_MAX = 10_000  # signals of one actor that wait for their targets
 ERROR_CHARS_MAX = 500
 _ORDER_BITS = 16  # signals of one commit: more than an outbox holds
@@ -40,7 +46,7 @@ log = logging.getLogger("stead")
 
 
 class Signal(msgspec.Struct, array_like=True):
-    """A signal as it is stored. A dead one ran out of tries: it is kept, and visible."""
+    """A signal as it is stored. A dead one ran out of tries: it is kept, and visible. One that lingers has arrived."""
 
     target: str
     method: str
@@ -48,6 +54,7 @@ class Signal(msgspec.Struct, array_like=True):
     failures: int = 0
     dead: bool = False
     error: str | None = None
+    settled_ms: int = 0  # of one that lingers: since when
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -59,6 +66,12 @@ class Host(Protocol):
 
     actor: ActorId
     generation: int  # of its claim
+    gate: Gate
+
+    @property
+    def has_peers(self) -> bool:
+        """Whether another node may have had the actor before."""
+        ...
 
     @property
     def entries(self) -> Entries: ...
@@ -82,17 +95,17 @@ class Outbox:
         self._tasks = tasks
         self._unsettled: dict[int, Signal] = {}  # by number, in order
         self._answered: dict[int, Signal] = {}  # and not yet written down
+        self._inherited: set[int] = set()  # of the unsettled: which another node may have sent
+        self._lingering: dict[int, Signal] = {}  # arrived, and stored still
         self._is_armed = False  # the alarm is set
         self._is_complete = False  # no signal is stored that is not here
-        self.is_closed = False
 
     @property
     def is_idle(self) -> bool:
         return not self._unsettled
 
     def close(self) -> None:
-        """Send nothing again: another outbox will, and what its target may forget must not come once more from this one."""
-        self.is_closed = True
+        """Send nothing again, and hear no answer: another outbox will."""
         self._unsettled.clear()
 
     def enclose(self, signals: Sequence[Leaving], layer: Layer, seq: int) -> None:
@@ -128,7 +141,12 @@ class Outbox:
             return
         self._is_complete = True
         under_way = {**self._unsettled, **self._answered}
-        left = {number: signal for number, signal in map(_read, rows) if not signal.dead and number not in under_way}
+        stored = dict(map(_read, rows))
+        self._lingering = {number: signal for number, signal in stored.items() if signal.settled_ms}
+        known = under_way.keys() | self._lingering.keys()
+        left = {number: signal for number, signal in stored.items() if not signal.dead and number not in known}
+        if self._host.has_peers:
+            self._inherited.update(left)
         self._unsettled = dict(sorted({**self._unsettled, **left}.items()))
         for number, signal in left.items():
             self.send(number, signal)
@@ -137,8 +155,14 @@ class Outbox:
         """The alarm's turn: send again what is stored and not under way, and look again later if anything is left."""
         self._is_complete = False
         await self.learn(turn)
+        now_ms = self._clock.now_ms()
+        over = {number: signal for number, signal in self._lingering.items() if signal.settled_ms + LINGER_MS <= now_ms}
+        for number in over:
+            turn.layer.writes[_key(number)] = None
+            del self._lingering[number]
         self._is_armed = not self.is_idle
-        turn.layer.alarms[WAKE_ALARM] = self._clock.now_ms() + WAKE_MS if self._is_armed else None
+        turn.layer.alarms[WAKE_ALARM] = now_ms + WAKE_MS if self._is_armed else self._linger_until_ms()
+        self._say_farewell(turn, over.values())
 
     async def owed(self, layers: Sequence[Layer]) -> Layer:
         """What stays when the actor is erased: the signals on their way, and the alarm that sends them again."""
@@ -153,13 +177,26 @@ class Outbox:
         """What the targets have answered. Those that will hear of none of it again may forget what they had."""
         layer, answered, self._answered = turn.layer, self._answered, {}
         for number, signal in answered.items():
-            layer.writes[_key(number)] = _encode(signal) if signal.failures else None
+            if not signal.failures and number in self._inherited:
+                self._inherited.discard(number)
+                self._lingering[number] = Signal(signal.target, signal.method, b"", settled_ms=self._clock.now_ms())
+                layer.writes[_key(number)] = _encode(self._lingering[number])
+            else:
+                layer.writes[_key(number)] = _encode(signal) if signal.failures else None
         if self.is_idle and self._is_armed:
             self._is_armed = False
-            layer.alarms[WAKE_ALARM] = None
-        waited_for = {signal.target for signal in self._unsettled.values()}
-        for target in {signal.target for signal in answered.values()} - waited_for:
-            turn.effect().add(_Farewell(self._door, target, self._origin(0, max(answered) + 1)))
+            layer.alarms[WAKE_ALARM] = self._linger_until_ms()
+        self._say_farewell(turn, answered.values())
+
+    def _linger_until_ms(self) -> int | None:
+        return min((signal.settled_ms + LINGER_MS for signal in self._lingering.values()), default=None)
+
+    def _say_farewell(self, turn: Turn, settled: Iterable[Signal]) -> None:
+        """Let the targets of signals forget them, but those that may get one of this actor once more."""
+        floor = (self._host.gate.submitted + 1) << _ORDER_BITS
+        waited_for = {signal.target for signal in (*self._unsettled.values(), *self._lingering.values())}
+        for target in {signal.target for signal in settled} - waited_for:
+            turn.effect().add(_Farewell(self._door, target, self._origin(0, floor)))
 
     def _origin(self, number: int, floor: int) -> Origin:
         return Origin(self._host.actor.text, number, floor, self._host.generation)
@@ -242,7 +279,7 @@ class _Verdict:
         self._number = number
 
     def done(self) -> bool:
-        return self._outbox.is_closed  # what has not left for the target by then must not
+        return False
 
     def set_result(self, value: Any, /) -> None:
         self._outbox.arrived(self._number)

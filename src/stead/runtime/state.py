@@ -82,6 +82,11 @@ class ActorState:
         return self._entries
 
     @property
+    def has_peers(self) -> bool:
+        """Whether another node may have had the actor before."""
+        return self._home.lease is not None
+
+    @property
     def outbox(self) -> Outbox:
         if self._outbox is None:
             home = self._home

@@ -19,9 +19,10 @@ from stead.runtime.activation import Activation
 from stead.runtime.chores import WAKE_ALARM
 from stead.runtime.effects import Effects
 from stead.runtime.gate import Gate, Held, LeasedGate
-from stead.runtime.outbox import Leaving, Outbox, _Verdict
+from stead.runtime.outbox import Leaving, Outbox
 from stead.runtime.receipts import Receipts
 from stead.runtime.scheduler import AlarmScheduler
+from stead.runtime.state import ActorState
 from stead.runtime.stubs import Outgoing
 from stead.runtime.turn import Delivery, Turn
 from stead.storage.contract import Claim, Commit
@@ -249,6 +250,12 @@ def receipts_in_memory_only(right: Any) -> Any:
     return once
 
 
+@_plant("P8", ActorState, "has_peers")
+def late_copies_unexpected(right: Any) -> Any:
+    """A target is told to forget a signal as soon as it has it, whoever sent it before."""
+    return property(lambda self: False)
+
+
 @_plant("P8", Receipts, "_is_comparable")
 def signals_of_lost_histories(right: Any) -> Any:
     """Whoever sends a signal, and whoever gets it, it is compared with what is remembered."""
@@ -266,12 +273,6 @@ def signals_lost_on_the_way(right: Any) -> Any:
             right(self, number, error)
 
     return failed
-
-
-@_plant("P8", _Verdict, "done")
-def copies_stay_behind(right: Any) -> Any:
-    """What waits on a node for its way to a target leaves although its sender has gone from there."""
-    return lambda self: False
 
 
 @_plant("P8", TaskActor, "begin")
