@@ -35,41 +35,41 @@ class Worker(Actor):
 
 async def test_a_node_that_is_uncordoned_gets_its_share_again() -> None:
     """Draining takes everything from it; afterwards it has what it had, and who calls sees neither."""
-    async with Nodes(2, actors={"worker": Worker}) as nodes:
+    async with Nodes.of(nodes=2, actors={"worker": Worker}) as nodes:
         stubs = [nodes[0].env.WORKER.get(name) for name in NAMES]
         for stub in stubs:
             await stub.add()
-        before = [nodes.owner("worker", name) for name in NAMES]
+        before = [nodes.holder("worker", name) for name in NAMES]
         assert set(before) == {0, 1}
-        await nodes[0].engine.set_draining("n1", True)
+        nodes.drain(1)
         await sleep(HEARD_S)
-        assert {nodes.owner("worker", name) for name in NAMES} == {0}
-        await nodes[0].engine.set_draining("n1", False)
+        assert {nodes.holder("worker", name) for name in NAMES} == {0}
+        nodes.drain(1, False)
         await sleep(HEARD_S + 2 * SETTLE_S + 1)
-        assert [nodes.owner("worker", name) for name in NAMES] == before
+        assert [nodes.holder("worker", name) for name in NAMES] == before
         assert [await stub.add() for stub in stubs] == [2] * len(stubs)
 
 
 async def test_what_works_outside_turns_stays() -> None:
     """Its work is not cut off; what was moved by hand stays as well."""
-    async with Nodes(3, actors={"worker": Worker}) as nodes:
+    async with Nodes.of(nodes=3, actors={"worker": Worker}) as nodes:
         busy, by_hand = [name for name in NAMES if await _home(nodes, name) == 2][:2]
         await nodes.stop(2)
         stub = nodes[0].env.WORKER.get(busy)
         await stub.work(60.0)
-        await nodes.start(2)
+        await nodes.restart(2)
         await sleep(HEARD_S)
         await nodes[0].env.WORKER.get(by_hand).add()
-        was_at = nodes.owner("worker", by_hand)
+        was_at = nodes.holder("worker", by_hand)
         assert was_at in {0, 1}
-        assert await nodes[2].part.move(named_id("worker", by_hand), f"n{1 - was_at}")
+        assert await nodes.move(named_id("worker", by_hand), 1 - was_at)
         await sleep(SETTLE_S * 2)
-        assert nodes.owner("worker", busy) in {0, 1}
-        assert nodes.owner("worker", by_hand) == 1 - was_at
+        assert nodes.holder("worker", busy) in {0, 1}
+        assert nodes.holder("worker", by_hand) == 1 - was_at
         await sleep(60.0)
         assert await stub.add() == 102
 
 
 async def _home(nodes: Nodes, name: str) -> int | None:
     await nodes[0].env.WORKER.get(name).add()
-    return nodes.owner("worker", name)
+    return nodes.holder("worker", name)

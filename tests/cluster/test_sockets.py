@@ -15,7 +15,7 @@ from stead.cluster.words import Handled, Keeps, Sent, Welcome, decode_from_owner
 from stead.events import Frame
 from stead.ids import named_id
 from stead.runtime import Kept
-from stead.testing import Cluster, Peer, check
+from stead.testing import Cluster, Peer, World, check
 from stead.testing.cluster import DATABASE
 from tests.cluster.nodes import Nodes
 
@@ -73,16 +73,14 @@ def room_of(nodes: Nodes, at: int, name: str = "r") -> Any:
 async def owned_by(nodes: Nodes, owner: int, name: str = "r") -> None:
     """Let a node have the room."""
     await room_of(nodes, owner, name).say("hello")
-    if nodes.owner("room", name) != owner:
-        number = nodes.owner("room", name)
-        assert number is not None
-        await nodes[number].part.move(named_id("room", name), f"n{owner}")
-    assert nodes.owner("room", name) == owner
+    if nodes.holder("room", name) != owner:
+        await nodes.move(named_id("room", name), owner)
+    assert nodes.holder("room", name) == owner
 
 
 async def test_clients_of_every_node_are_in_one_room() -> None:
     """What is said at one edge reaches all of them, states and tags are everywhere, and closings come back."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}", f"tag=t{at % 2}") for at in range(3)]
         await sleep(1)
@@ -104,7 +102,7 @@ async def test_clients_of_every_node_are_in_one_room() -> None:
 
 async def test_an_owner_dies_and_nobody_is_disconnected() -> None:
     """Its clients elsewhere stay, with their states; what they say next arrives at the next owner."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in (0, 2)]
         await sleep(1)
@@ -117,7 +115,7 @@ async def test_an_owner_dies_and_nobody_is_disconnected() -> None:
             peer.post("after")
         await sleep(6)
         assert [peer.closing for peer in peers] == [None, None]
-        assert nodes.owner("room", "r") in {0, 2}
+        assert nodes.holder("room", "r") in {0, 2}
         for peer in peers:
             assert sorted(line for line in peer.received if "after" in str(line)) == ["c0: after", "c2: after"]
         assert sorted(await room_of(nodes, 0).who()) == [[f"c{at}", {"said": 2}, "after", "none", f"c{at}"] for at in (0, 2)]
@@ -126,7 +124,7 @@ async def test_an_owner_dies_and_nobody_is_disconnected() -> None:
 
 async def test_the_first_turn_of_a_new_owner_reaches_everyone() -> None:
     """A call that makes a node the owner finds all connections there, although nobody had told it of them."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in (0, 2)]
         await sleep(1)
@@ -144,7 +142,7 @@ async def test_the_first_turn_of_a_new_owner_reaches_everyone() -> None:
 
 async def test_a_moved_actor_takes_its_clients_along() -> None:
     """Nothing is lost, doubled or out of order, and nobody notices."""
-    async with Nodes(3, actors={"room": Room}, commit_s=0.01) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}, world=World(commit_s=0.01)) as nodes:
         await owned_by(nodes, 1)
         peers = [Peer(nodes[at].node, room_of(nodes, at), f"c{at}") for at in range(3)]
         await sleep(1)
@@ -152,9 +150,9 @@ async def test_a_moved_actor_takes_its_clients_along() -> None:
             for peer in peers:
                 peer.post(str(number))
             if number % 10 == 5:
-                owner = nodes.owner("room", "r")
+                owner = nodes.holder("room", "r")
                 assert owner is not None
-                nodes[owner].part.here.tasks.start(nodes[owner].part.move(named_id("room", "r"), f"n{(owner + 1) % 3}"))
+                nodes[owner].part.here.tasks.start(nodes.move(named_id("room", "r"), (owner + 1) % 3))
             await sleep(0.02)
         await sleep(3)
         for peer in peers:
@@ -166,7 +164,7 @@ async def test_a_moved_actor_takes_its_clients_along() -> None:
 
 async def test_a_dead_edge_ends_its_connections() -> None:
     """`on_close` runs once for each, with 1006."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         here, there = Peer(nodes[1].node, room_of(nodes, 1), "here"), Peer(nodes[2].node, room_of(nodes, 2), "there")
         await sleep(1)
@@ -180,7 +178,7 @@ async def test_a_dead_edge_ends_its_connections() -> None:
 
 async def test_a_channel_that_breaks_costs_nothing() -> None:
     """Between an edge and an owner that live both: nothing is lost or doubled, either way."""
-    async with Nodes(2, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=2, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         far = Peer(nodes[0].node, room_of(nodes, 0), "far")
         await sleep(1)
@@ -188,7 +186,7 @@ async def test_a_channel_that_breaks_costs_nothing() -> None:
             far.post(str(number))
             await room_of(nodes, 1).say(f"said {number}")
             if number % 20 == 10:
-                nodes.network.cut("n0:1", "n1:1")
+                nodes.network.cut("node-0:7000", "node-1:7000")
             await sleep(0.01)
         await sleep(3)
         assert far.closing is None
@@ -198,7 +196,7 @@ async def test_a_channel_that_breaks_costs_nothing() -> None:
 
 async def test_an_id_is_taken_over_at_another_edge() -> None:
     """The newer connection of an id is the one, wherever it comes in."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         older = Peer(nodes[0].node, room_of(nodes, 0), "ann")
         await sleep(1)
@@ -211,7 +209,7 @@ async def test_an_id_is_taken_over_at_another_edge() -> None:
 
 async def test_a_node_that_stops_sends_its_own_clients_away_only() -> None:
     """1012 for those, after what they had sent; the others stay with the next owner."""
-    async with Nodes(3, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=3, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         own, other = Peer(nodes[1].node, room_of(nodes, 1), "own"), Peer(nodes[2].node, room_of(nodes, 2), "other")
         await sleep(1)
@@ -225,21 +223,21 @@ async def test_a_node_that_stops_sends_its_own_clients_away_only() -> None:
 
 async def test_a_hibernating_room_stays_with_its_connections() -> None:
     """Its owner keeps it, and wakes it for a client of another node; so it may be moved while it sleeps."""
-    async with Nodes(2, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=2, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         far = Peer(nodes[0].node, room_of(nodes, 0), "far")
         await sleep(1)
         far.post("one")
         await sleep(1)
         assert nodes[1].node.evict(named_id("room", "r"))
-        assert nodes.owner("room", "r") == 1
+        assert nodes.holder("room", "r") == 1
         far.post("two")
         await sleep(1)
         assert nodes[1].node.evict(named_id("room", "r"))
-        assert await nodes[1].part.move(named_id("room", "r"), "n0")
+        assert await nodes.move(named_id("room", "r"), 0)
         far.post("three")
         await sleep(1)
-        assert nodes.owner("room", "r") == 0
+        assert nodes.holder("room", "r") == 0
         assert far.received[-3:] == ["far: one", "far: two", "far: three"]
         assert await room_of(nodes, 1).who() == [["far", {"said": 3}, "three", "none", "far"]]
 
@@ -250,7 +248,7 @@ class Small(Room):
 
 async def test_the_most_sockets_are_those_of_all_edges() -> None:
     """One too many is refused at the owner's own node, and closed with 1013 at another, which cannot know."""
-    async with Nodes(2, actors={"room": Small}) as nodes:
+    async with Nodes.of(nodes=2, actors={"room": Small}) as nodes:
         await owned_by(nodes, 1)
         peers = [Peer(nodes[at % 2].node, room_of(nodes, at % 2), f"c{at}") for at in range(3)]
         await sleep(1)
@@ -269,16 +267,16 @@ async def test_the_most_sockets_are_those_of_all_edges() -> None:
 
 async def test_what_an_edge_out_of_reach_is_sent_is_bounded() -> None:
     """Past the limit its clients are closed with 1013, once they can be reached; those of other nodes hear everything."""
-    async with Nodes(2, actors={"room": Room}) as nodes:
+    async with Nodes.of(nodes=2, actors={"room": Room}) as nodes:
         await owned_by(nodes, 1)
         near, far = Peer(nodes[1].node, room_of(nodes, 1), "near"), Peer(nodes[0].node, room_of(nodes, 0), "far")
         await sleep(1)
-        nodes.network.partition(["n0:1"], ["n1:1"])
+        nodes.partition(0, 1)
         size_bytes = 8 * 1024 * 1024
         for number in range(UNHEARD_BYTES_MAX // size_bytes + 2):
             await room_of(nodes, 1).say(str(number) * size_bytes)
         assert len(near.received) > UNHEARD_BYTES_MAX // size_bytes
-        nodes.network.heal()
+        nodes.heal()
         await sleep(5)
         assert far.closing == (1013, "too much waits to be read")
         assert near.closing is None
