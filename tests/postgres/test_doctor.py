@@ -15,6 +15,7 @@ from stead.ids import Chance
 from stead.storage.membership import NodeInfo
 from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres.condition import Condition, examine
+from stead.storage.postgres.schema import STEPS
 from tests.postgres.pooler import pooler
 from tests.postgres.server import LIMIT_S, POLL_S, Database, new_place, running
 from tests.test_cli import stead
@@ -78,7 +79,7 @@ def test_live_nodes_are_seen(postgres: str) -> None:
     said = [finding.found for finding in findings]
     assert any(text.startswith("3 alive: n0 (") and "n2 (draining, " in text for text in said)
     assert "another version of the application runs on n1" in said
-    assert "schema version 1" in said
+    assert f"schema version {len(STEPS)}" in said
 
 
 def test_the_command_looks_at_a_server(postgres: str, tmp_path: Path) -> None:
