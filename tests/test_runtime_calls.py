@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from stead import Actor, Invalid, Service, reads, route
+from stead.runtime.methods import method_table
 from stead.testing import TestApp
 
 pytestmark = pytest.mark.usefixtures("clock")
@@ -208,3 +209,16 @@ async def test_a_namespace_lists_who_holds_something() -> None:
         for limit in (0, -1, 10**6):
             with pytest.raises(Invalid, match="limit must be 1 to"):
                 await app.env.TARGET.list(limit=limit)
+
+
+def test_a_class_is_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many nodes run it; a method that was replaced since is compiled anew."""
+
+    async def touch(self: Target, twice: bool) -> None: ...
+
+    before = method_table(Target, Actor)
+    assert method_table(Target, Actor) == before
+    monkeypatch.setattr(Target, "touch", touch)
+    after = method_table(Target, Actor)
+    assert after["touch"].function is touch
+    assert {name for name in before if after[name] is not before[name]} == {"touch"}

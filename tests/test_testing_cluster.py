@@ -75,6 +75,7 @@ async def test_every_node_serves_every_actor(cluster: Cluster) -> None:
     """Calls and requests give the same actor wherever they go in, and it has one owner."""
     for number in range(9):
         assert await cluster.env_at(number % 3).COUNTER.get("a").add() == number + 1
+    assert cluster.env_at(0) is cluster.env_at(0) is not cluster.env_at(1)
     for node in range(3):
         response = await cluster.client(node).get("/parties/counter/a")
         assert (response.status_code, response.text) == (200, "9")

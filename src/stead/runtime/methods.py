@@ -11,12 +11,14 @@ import difflib
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from stead import codec
 from stead.errors import AppError, Invalid
 
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes, list, dict, tuple, set, frozenset})
+METHODS_KEPT_MAX = 1024  # for the next node of the same process, which tests have by the hundred
 _NO_ARGUMENTS = codec.encode([[], {}])
 
 
@@ -140,10 +142,17 @@ def method_table(cls: type, base: type) -> dict[str, Method]:
     """The public async methods that `cls` adds to `base`, by name. Hooks that `base` names are not callable."""
     table = {}
     for name in dir(cls):
+        if name.startswith("_") or hasattr(base, name):
+            continue
         function = inspect.getattr_static(cls, name)
-        if not name.startswith("_") and not hasattr(base, name) and inspect.iscoroutinefunction(function):
-            table[name] = Method(cls, function)
+        if inspect.iscoroutinefunction(function):
+            table[name] = _method(cls, function)
     return table
+
+
+@lru_cache(maxsize=METHODS_KEPT_MAX)
+def _method(cls: type, function: Callable[..., Any]) -> Method:
+    return Method(cls, function)
 
 
 def find_method(table: Mapping[str, Method], name: str, cls: type) -> Method:

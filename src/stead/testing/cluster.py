@@ -99,6 +99,7 @@ class Cluster:
         ground = Ground(self.application, self._world, self.clock, self.database, self.network, self.blobs, self.lease_s, self.seed)
         self._seats = [Seat(ground, number, place) for number, place in enumerate(self._places)]
         self._clients: list[httpx.AsyncClient] = []
+        self._envs: dict[int, Env] = {}  # to make one takes longer than a call
         for seat in self._seats:
             await seat.start()
         await sleep(self.lease_s * RENEW_SHARE * 2)  # until each has heard of all
@@ -122,7 +123,9 @@ class Cluster:
 
     def env_at(self, node: int) -> Env:
         """The bindings, with calls that go in at one node. `env` goes in at any that lives, as the seed decides."""
-        return self._env(self._seats[node].living)
+        if node not in self._envs:
+            self._envs[node] = self._env(self._seats[node].living)
+        return self._envs[node]
 
     def client(self, node: int) -> httpx.AsyncClient:
         """Requests to one node."""
