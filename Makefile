@@ -36,9 +36,10 @@ bench: $(VENV)/.bench ## measure Stead beside what people would use instead (BEN
 soak: $(VENV)/.dev ## 500 sockets in 20 rooms for a minute, every message counted (SOAK_FLAGS=--help for the choices)
 	$(BIN)/python -m tests.soak $(SOAK_FLAGS)
 
-torture: $(VENV)/.dev ## 3 minutes of faults against 3 nodes and PostgreSQL, every answer checked (TORTURE_FLAGS=--help for the choices)
+torture: $(VENV)/.dev ## 3 minutes of faults against 3 nodes and PostgreSQL, then 30 s without it, every answer checked (TORTURE_FLAGS=--help for the choices)
 	$(BIN)/python -m tests.torture $(TORTURE_FLAGS)
 	STEAD_TORTURE=1 $(BIN)/python -m pytest -q tests/torture
+	STEAD_TEST_OUTAGE_S=30 $(BIN)/python -m pytest -q -s tests/postgres/test_faults.py -k is_gone
 
 format: $(VENV)/.dev ## rewrite the sources the way check wants them
 	$(BIN)/ruff format .
