@@ -24,6 +24,7 @@ KEY = "0123456789abcdef" * 4
 LEASE_S = 3.0
 PATIENCE_S = LEASE_S + 2.0  # how long a request may wait for the node that has its actor
 POLL_S = 0.1
+ACCEPT_STEPS = 8  # of the loop, in which what was accepted before a gate closed comes to be served, and can be ended
 NOT_RUN = frozenset({"Unavailable", "Overloaded", "DurabilityLost", "EngineFailed"})
 CLOCK = SystemClock()
 
@@ -50,25 +51,33 @@ class Gate:
         self._is_open.set()
 
     async def close(self) -> None:
+        """Reset what is open. Returns when nothing of it is left to a later test."""
         self._server.close()
         self.open()
-        await end_all(self._streams)
+        for _ in range(ACCEPT_STEPS):
+            await sleep(0)
+        while self._streams:
+            await end_all(self._streams)
+            await sleep(0)  # whoever serves them notices
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
         self._streams.add(writer)
         try:
             await self._is_open.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            ends.append(far_writer)
             self._streams.add(far_writer)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._pump(reader, far_writer))
                 tasks.create_task(self._pump(far_reader, writer))
-            self._streams.discard(far_writer)
         except* OSError:
-            writer.transport.abort()
+            for end in ends:
+                end.transport.abort()
         finally:
-            self._streams.discard(writer)
+            await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
+            self._streams.difference_update(ends)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
