@@ -451,9 +451,9 @@ async def test_a_slow_turn_does_not_keep_those_that_came_after_it() -> None:
         before = turns_there()
         slow = asyncio.get_running_loop().create_task(app.env.CROWD.get("slow").wait(100))
         await app.clock.advance(0.1)
-        for _ in range(3 * QUEUE_TURNS_MIN):
+        for _ in range(3 * QUEUE_TURNS_MIN + 100):
             await app.env.CROWD.get("quick").wait(0)
-        assert turns_there() - before <= QUEUE_TURNS_MIN + 2
+        assert turns_there() - before <= 3  # the slow one, and those that were there when a timer was set
         with pytest.raises(TurnTimeout):
             await slow
         with pytest.raises(TurnTimeout):
