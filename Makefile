@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 EXAMPLE ?= examples/shopping_cart
-PYTEST_FLAGS ?= -n auto --maxprocesses=4
+PYTEST_FLAGS ?= -n auto --maxprocesses=4 --dist worksteal
 # What npm installs for the tests: the real clients, and what pages load. Without npm the tests that need it are skipped.
 NPM_LOCKS := $(wildcard examples/*/package-lock.json) tests/clients/package-lock.json
 npm_installed = $(if $(shell command -v npm),$(1:%/package-lock.json=%/node_modules/.package-lock.json))
