@@ -20,6 +20,7 @@ import pytest
 from stead.clock import sleep
 from tests.postgres.faults import CLOCK, FAULTY, LEASE_S, PATIENCE_S, Client, Field, field, load, summary, until
 from tests.postgres.server import Database, running
+from tests.process.conftest import LIMIT_S
 
 pytestmark = pytest.mark.process
 
@@ -306,14 +307,13 @@ async def _says(nodes: Field, name: str, text: str) -> bool:
 async def _every_connection(database: Database) -> list[asyncpg.Connection]:
     """Take every connection of a server from whoever has it."""
     taken: list[asyncpg.Connection] = [await asyncpg.connect(database.dsn)]
-    for _ in range(3):
-        own = [connection.get_server_pid() for connection in taken]
-        others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ALL ($1)"
-        await taken[0].execute("SELECT 1")
-        await taken[0].fetch(others, own)
-        while True:
-            try:
-                taken.append(await asyncpg.connect(database.dsn))
-            except asyncpg.TooManyConnectionsError:
-                break
+    all_there_are = int(await taken[0].fetchval("SHOW max_connections"))
+    others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ALL ($1)"
+    began_s = CLOCK.elapsed_s()
+    while len(taken) < all_there_are:  # nodes connect again as fast as they are thrown out
+        assert CLOCK.elapsed_s() - began_s < LIMIT_S, f"{len(taken)} of {all_there_are} connections could be taken"
+        try:
+            taken.append(await asyncpg.connect(database.dsn))
+        except asyncpg.TooManyConnectionsError:
+            await taken[0].fetch(others, [connection.get_server_pid() for connection in taken])
     return taken
