@@ -209,8 +209,8 @@ def test_databases_are_worked_on_from_a_shell(tmp_path: Path) -> None:
     bounded(work)
 
 
-WRITTEN_BYTES_MAX = 1024 * 1024  # before the kill: some four of the migrations below
-SLOW = """CREATE TABLE big{0} AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) SELECT i FROM n;
+WRITTEN_BYTES_MAX = 4 * 1024 * 1024  # before the kill: some four of the migrations below
+SLOW = """CREATE TABLE big{0} AS WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 80000) SELECT i FROM n;
 INSERT INTO steps VALUES ({0});
 """
 

@@ -67,7 +67,7 @@ test("notes are kept in order, once each, over kills of the server", async (t) =
 
 test("an alarm that was set before a kill reaches who came back", async (t) => {
   const ann = Peer.party(t, server, { room: "alarm" });
-  ann.send({ alarm_ms: 3000 });
+  ann.send({ alarm_ms: 8000 }); // time to come back first, also on a busy machine
   await ann.ask("here");
   await server.end("SIGKILL");
   await server.resume();

@@ -66,6 +66,6 @@ def test_messages_take_effect_once_after_kill_9(workload: str) -> None:
 )
 def test_a_planted_bug_is_found(bug: str, workload: str, said: str) -> None:
     """Answers before the commit, batches in parts, events delivered twice, work that only memory knows: all is seen."""
-    code, outcomes = kill_loop("--rounds", "3", "--bug", bug, "--only", workload, "--seed", "3")
+    code, outcomes = kill_loop("--rounds", "12", "--bug", bug, "--only", workload, "--seed", "3")
     assert code == 1
     assert any(re.search(said, fault) for outcome in outcomes for fault in outcome["faults"])

@@ -93,6 +93,15 @@ def checked_schema(name: str) -> str:
     return name
 
 
+# The server says it to several that make the same at once: IF NOT EXISTS does not see what another transaction is about to commit.
+_MADE_MEANWHILE = (
+    asyncpg.UniqueViolationError,
+    asyncpg.DuplicateObjectError,  # the type of a table's rows
+    asyncpg.DuplicateTableError,
+    asyncpg.DuplicateSchemaError,
+)
+
+
 async def migrate(connection: Any, schema: str, steps: tuple[str, ...] = STEPS) -> None:
     """Apply the steps the database lacks, all or none. Several nodes may do it at once. Raises `EngineFailed` if it is newer."""
     if _checked(await version_of(connection, schema), schema, steps) == len(steps):
@@ -102,8 +111,8 @@ async def migrate(connection: Any, schema: str, steps: tuple[str, ...] = STEPS) 
             await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             await connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}.version (id int PRIMARY KEY, version int NOT NULL)")
             break
-        except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateSchemaError):
-            if attempt == ATTEMPTS_MAX - 1:  # IF NOT EXISTS does not see what another transaction is about to commit
+        except _MADE_MEANWHILE:
+            if attempt == ATTEMPTS_MAX - 1:
                 raise
     await connection.execute(f"INSERT INTO {schema}.version VALUES (1, 0) ON CONFLICT DO NOTHING")
     async with connection.transaction():
