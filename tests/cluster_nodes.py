@@ -75,6 +75,7 @@ class Node:
         self.incarnation = incarnation
         self.peers = Peers(network, key, Chance(incarnation))
         self.peers.on_conversation = self._accept
+        self.peers.on_channel = lambda _: None
         self.accepted: list[tuple[int, Ear]] = []
         self.log: list[tuple[int, bytes]] = []  # all that was heard, in order, with who sent it
         self.serials: dict[int, int] = defaultdict(int)  # of what was sent to each peer

@@ -106,13 +106,30 @@ def test_the_first_renewal_tells_who_is_there() -> None:
 
 
 def test_the_dead_are_missed_within_a_lease() -> None:
-    """A node that dies without a word is gone from everybody's list within its lease and a renewal."""
+    """A node that dies without a word is gone from everybody's list as soon as its lease is over."""
 
     async def scenario(seed: int) -> None:
         async with nodes(Database(current_clock()), *NAMES, seed=seed) as (a, b, c):
             await c.membership.abandon()
-            await sleep(1.26 * LEASE_S)
+            await sleep(1.01 * LEASE_S)
             assert a.watch.seen[-1] == b.watch.seen[-1] == ["a", "b"]
+
+    check(scenario, 30)
+
+
+def test_who_hears_of_a_stranger_asks_at_once() -> None:
+    """A list that is known to be old is replaced without waiting for the next renewal."""
+
+    async def scenario(seed: int) -> None:
+        database = Database(current_clock())
+        async with nodes(database, "a", "b", seed=seed) as (a, b):
+            late = Node("c", database, 7)
+            await late.membership.start()
+            for _ in range(3):
+                a.membership.outdated()
+            await sleep(0.1)
+            assert a.watch.seen == [["a"], ["a", "b"], [*NAMES]]
+            await late.membership.close()
 
     check(scenario, 30)
 

@@ -95,6 +95,7 @@ def answer(peer: int, opening: bytes, conversation: Conversation) -> Listener:
 async def make_peers(incarnation: int, others: list[tuple[int, str]]) -> tuple[Peers, str]:
     peers = Peers(WebSocketNetwork(KEY), KEY, Chance())
     peers.on_conversation = answer
+    peers.on_channel = lambda _: None
     address = await peers.listen("127.0.0.1:0")
     peers.become(incarnation)
     peers.update([Member(number, NodeInfo(str(number), where), False, 5.0) for number, where in others])

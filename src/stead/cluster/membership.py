@@ -7,8 +7,11 @@ clocks say. A process that was frozen past its lease finds `is_held` false befor
 
 **Losing it.** Where renewals fail for too long, or another node has started under this one's name, the watchers are told at once
 to give everything up, and the node joins anew, under another incarnation that owns nothing; if it drained, it drains still. It
-tries until it succeeds: a node
-without its database waits for it, and says so; one whose name a newer process has taken waits for that one's end.
+tries until it succeeds: a node without its database waits for it, and says so; one whose name a newer process has taken waits for
+that one's end.
+
+**Who there is** every renewal says. The next one comes sooner where it would say something else: when a lease on the list is over,
+or when a node was heard of that is on no list.
 
 Not here: who owns which actor, and what is done about it.
 """
@@ -18,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from stead.clock import Clock, sleep
@@ -28,6 +32,7 @@ from stead.runtime.tasks import Tasks
 from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo, SharedEngine
 
 EARLY_S = 0.001  # what a timer may be off by rounding: it must not be set again for no time at all
+SOON_S = 0.02  # at least between two renewals: a lease may be over in the very moment after one
 
 log = logging.getLogger("stead")
 
@@ -89,6 +94,7 @@ class Membership:
         self._lost_s = clock.elapsed_s()
         self._is_failing = False
         self._is_draining = False
+        self._is_outdated = asyncio.Event()  # set where the list of members is known to be old
         self._told: set[tuple[str, str]] = set()  # nodes whose application was found to be another
         self.info = info
         self.lease_s = lease_s
@@ -136,6 +142,10 @@ class Membership:
         """The live node of that incarnation, as last heard."""
         return next((member for member in self._members if member.incarnation == incarnation), None)
 
+    def outdated(self) -> None:
+        """A node was heard of that is on no list yet: ask who there is at once."""
+        self._is_outdated.set()
+
     async def start(self) -> None:
         """Join, learn who is there, and keep the lease from here on. A live node of the same name is over.
 
@@ -168,7 +178,7 @@ class Membership:
     async def _beat(self) -> None:
         """Renew again and again. Whoever wakes here late, however late, looks at the lease first."""
         while True:
-            await sleep(self.lease_s * (RETRY_SHARE if self._is_failing else RENEW_SHARE))
+            await self._pause()
             try:
                 if self.incarnation and self.lease.is_held:
                     await self._renew()
@@ -180,6 +190,17 @@ class Membership:
                 self._is_failing = True  # join soon
             except (EngineFailed, NameTaken) as exc:
                 self._say_failing(exc)
+
+    async def _pause(self) -> None:
+        """Until the lease has to be renewed; sooner if somebody's ends before that, or the list of members is outdated."""
+        await sleep(SOON_S)
+        left_s = self.lease_s * (RETRY_SHARE if self._is_failing else RENEW_SHARE)
+        if not self._is_failing:
+            left_s = min([left_s, *(member.lease_left_s for member in self._members)])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(left_s - SOON_S, 0)):
+                await self._is_outdated.wait()
+        self._is_outdated.clear()
 
     async def _join(self, takes_name: bool) -> None:
         asked_s = self._clock.elapsed_s()

@@ -57,6 +57,7 @@ class ClusterPart:
         found = Wishes({} if self._is_fixed else wishes)
         places = Places(here, self._peers, self.membership, self.reach, found)
         self.router = Router(here, self._peers, places, self._engine, self.membership.lease)
+        self._peers.on_channel = self._channel_opened
         self._balancing = Balancing(here, places, self.router.moving)
         return self.router
 
@@ -136,6 +137,12 @@ class ClusterPart:
         while self.membership.is_draining:
             await self.router.moving.move_all()
             await sleep(AGAIN_S)
+
+    def _channel_opened(self, is_listed: bool) -> None:
+        """There is one more node to speak to."""
+        if not is_listed:
+            self.membership.outdated()
+        self.router.places.look_again()
 
     # -- what the membership tells -------------------------------------------------------------------------------------------------
 

@@ -67,11 +67,17 @@ class Peer:
 
 
 class Peers:
-    """Made in the loop it runs on. Set `on_conversation`, `listen`, `become` who the engine says, and `update` with every list."""
+    """Made in the loop it runs on.
+
+    Set `on_conversation` and `on_channel`, `listen`, `become` who the engine says, and `update` with every list.
+    """
 
     on_conversation: Callable[[int, bytes, Conversation], Listener]
     """Called with a peer's incarnation, the opening it sent and this side of the conversation, in the order in which the peer
     opened them; returns who hears the rest. Must not raise."""
+
+    on_channel: Callable[[bool], None]
+    """Called when there is a channel that was not, with whether the peer is on the list. Must not raise."""
 
     def __init__(self, network: Network, key: bytes, chance: Chance) -> None:
         self.incarnation = 0
@@ -108,14 +114,16 @@ class Peers:
         return peer is not None and peer.channel is not None and peer.channel.has_room
 
     async def wait_connected(self, incarnation: int, timeout_s: float) -> bool:
-        """Until `open` would succeed; False if that took longer, or the node stops. The incarnation need not be listed yet."""
+        """Until `open` would succeed; False if it will not, or that took longer. The incarnation need not be listed yet."""
         try:
             async with asyncio.timeout(timeout_s):
-                while not self.is_connected(incarnation) and not self._is_closed:
+                while not (is_connected := self.is_connected(incarnation)):
+                    if self._is_closed or incarnation in self._gone:
+                        break
                     await self._news.wait()
         except TimeoutError:
             return False
-        return not self._is_closed
+        return is_connected
 
     # -- who is there --------------------------------------------------------------------------------------------------------------
 
@@ -146,6 +154,7 @@ class Peers:
                 if peer.is_listed or peer.absences >= STRANGER_LISTS:
                     self._gone.append(peer.incarnation)
                     self._drop(peer, "it is no member any more" if peer.is_listed else "it is no member")
+                    self._wake()
         for member in others.values():
             peer = self._peers.setdefault(member.incarnation, Peer(member.incarnation))
             peer.is_listed, peer.name, peer.address = True, member.info.name, member.info.address
@@ -293,6 +302,7 @@ class Peers:
             before.close("the peer has dialled anew")
         _log.info("channel to %s at %s", peer, greeting.wire.address)
         self._wake()
+        self.on_channel(peer.is_listed)
 
     def failed(self, greeting: Greeting, reason: str) -> None:
         outcome = self._dials.pop(greeting, None)

@@ -41,7 +41,7 @@ class Places:
         self._reach = reach
         self._is_leaving = False
         self._stopping: set[int] = set()  # nodes that said so
-        self._news = asyncio.Event()  # replaced when it is set: the members have changed
+        self._news = asyncio.Event()  # replaced when it is set
 
     # -- who is there --------------------------------------------------------------------------------------------------------------
 
@@ -86,7 +86,7 @@ class Places:
         return [incarnation for incarnation in self.others() if incarnation not in self._stopping]
 
     async def wait_news(self) -> None:
-        """Until the members have changed, or a little later."""
+        """Until there are other members, or one more can be spoken to; or a little later."""
         try:
             async with asyncio.timeout(RETRY_S):
                 await self._news.wait()
@@ -98,6 +98,10 @@ class Places:
     def members_changed(self, members: Sequence[Member]) -> None:
         """The list is another one."""
         self._stopping.intersection_update(member.incarnation for member in members)
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Whoever waits for a place may find one now."""
         self._news.set()
         self._news = asyncio.Event()
 

@@ -71,7 +71,7 @@ class Places(Protocol):
         ...
 
     async def wait_news(self) -> None:
-        """Until the members have changed, or a little later."""
+        """Until there are other members, or one more can be spoken to; or a little later."""
         ...
 
 
