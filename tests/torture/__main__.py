@@ -6,9 +6,8 @@ At the end, when all are well, nodes are drained and restarted one at a time, an
 
 What must hold, or the exit code is 1: a counter has given every number once, in the order of time, and has counted what was
 acknowledged and at most what was in doubt besides; each register's history is that of one value; no money is lost, made, or moved
-twice; no actor is out of reach for longer than a lease and 2 s, for each fault that hit the cluster meanwhile; and a drained or
-restarted node fails no request and delays none by more than 0.5 s, compared with a while in which nothing is done. Clients, nodes
-and database share the machine.
+twice; no actor is out of reach for longer than a lease and 2 s; and a drained or restarted node fails no request and delays none by
+more than 0.5 s, compared with a while in which nothing is done. Clients, nodes and database share the machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """How long actors could not be reached, by what clients were answered and what was done to the nodes meanwhile.
 
-An actor is out of reach from when a request for it was sent that failed or took long, until the next one succeeds: of actors that
-are asked often, all of the time is seen. A request over a node that was itself hit says nothing of the actor.
+An actor is out of reach from when a request for it was sent that failed or took long, until the next one succeeds; whoever misses
+one is joined by a probe (`probes.py`), so the end is seen when it comes. A request over a node that was itself hit says nothing of
+the actor unless it succeeds.
 """
 
 from __future__ import annotations
@@ -102,8 +103,3 @@ def _outage(actor: str, begin_s: float, end_s: float, owner: str, faults: Sequen
     near = [fault for fault in faults if fault.meets(begin_s, end_s)]
     causes = [fault.kind for fault in near if fault.node in {owner, ""}] or [fault.kind for fault in near]
     return Outage(actor, begin_s, end_s, causes[0] if causes else "", sum(not fault.is_graceful for fault in near))
-
-
-def length_max_s(outage: Outage, lease_s: float) -> float:
-    """How long it may be: a lease and what comes after it, for each of the faults that came together."""
-    return max(1, outage.hits) * (lease_s + BEYOND_S)

@@ -20,6 +20,7 @@ from tests.torture.availability import Attempt
 from tests.torture.counters import Count
 from tests.torture.history import History
 from tests.torture.nodes import Node
+from tests.torture.probes import Probes
 from tests.torture.registers import Access
 
 RETRY_S = 0.1  # where a refusal does not say when
@@ -45,23 +46,39 @@ class Load:
 class Request:
     """What is asked of an actor, with a key or not."""
 
-    actor: str
+    actor: str  # kind/name
     method: str
     path: str
     body: object = None
     key: str = ""
 
+    @property
+    def look(self) -> str:
+        """The path that reads the actor."""
+        kind, _, name = self.actor.partition("/")
+        return f"/{kind}s/{name}"
+
 
 class Client:
-    """One of many. `patience_s` is how long it waits for one answer."""
+    """One of many. `patience_s` is how long it waits for one answer; `probes` ask for what it misses."""
 
-    def __init__(self, number: int, nodes: Sequence[Node], load: Load, history: History, chance: Chance, patience_s: float) -> None:
+    def __init__(
+        self,
+        number: int,
+        nodes: Sequence[Node],
+        load: Load,
+        history: History,
+        chance: Chance,
+        patience_s: float,
+        probes: Probes,
+    ) -> None:
         self._name = f"c{number}"
         self._nodes = nodes
         self._load = load
         self._history = history
         self._chance = chance
         self._patience_s = patience_s
+        self._probes = probes
         self._requests = 0
         self._stack = AsyncExitStack()
         self._connection: Connection | None = None
@@ -174,7 +191,8 @@ class Client:
             connection = await self._connected()
             begin_s = CLOCK.elapsed_s()
             try:
-                answer = await connection.exchange(request.method, request.path, request.body, request.key, self._patience_s)
+                with self._probes.watch(request.actor, request.look):
+                    answer = await connection.exchange(request.method, request.path, request.body, request.key, self._patience_s)
             except (ServerGone, NeverCame) as exc:
                 self._note(request, begin_s, "", "cut off" if isinstance(exc, ServerGone) else "no answer")
                 await self._disconnect()
@@ -199,6 +217,8 @@ class Client:
     def _note(self, request: Request, begin_s: float, owner: str, how: str) -> None:
         self._history.answers[how] += 1
         self._history.attempts.append(Attempt(request.actor, self._edge.name, begin_s, CLOCK.elapsed_s(), owner, how))
+        if not owner:
+            self._probes.miss(request.actor, request.look)
 
     async def _connected(self) -> Connection:
         if self._connection is not None and (self._connection.is_over or self._chance.below(CONNECTION_REQUESTS) == 0):

@@ -15,10 +15,11 @@ from tests.crash.attack import STEAD
 from tests.postgres.server import Database
 from tests.torture.accounts import Statement, on_their_way
 from tests.torture.app.app import OPENING_BALANCE
-from tests.torture.availability import BEYOND_S, KINDS, Fault, Outage, length_max_s, outages
+from tests.torture.availability import BEYOND_S, KINDS, Fault, Outage, outages
 from tests.torture.client import Client, Load, Request
 from tests.torture.history import History
 from tests.torture.nodes import Node, cluster
+from tests.torture.probes import Probes
 from tests.torture.registers import Undecided
 from tests.torture.storm import Storm
 
@@ -88,27 +89,30 @@ async def torture(plan: Plan, database: Database, place: Path) -> Outcome:
     async with cluster(NODES, database.dsn, plan.lease_s, place, launcher) as nodes:
         begin_s = CLOCK.elapsed_s()
         storm = Storm(nodes, history, chance, plan.kinds, database if plan.crashes_database else None)
+        probes = Probes(storm.well, history, Chance(plan.seed))
         calm = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             for number in range(plan.load.clients):
-                tasks.create_task(_client(number, nodes, plan, history).work(calm))
+                tasks.create_task(_client(number, nodes, plan, history, probes).work(calm))
             await storm.rage(plan.seconds, plan.every_s)
             await sleep(plan.lease_s + BEYOND_S)
             raged = len(history.faults), CLOCK.elapsed_s()
             await storm.tend(plan.rounds, CALM_S)
             calm.set()
         end_s = CLOCK.elapsed_s()
-        statements = await _audit(nodes, plan, history)
+        statements = await _audit(nodes, plan, history, probes)
+        await probes.close()
     return _outcome(plan, history, statements, (begin_s, raged[1], end_s), raged[0])
 
 
-def _client(number: int, nodes: Sequence[Node], plan: Plan, history: History) -> Client:
-    return Client(number, nodes, plan.load, history, Chance(plan.seed * 10_000 + number), plan.lease_s + 2 * BEYOND_S)
+def _client(number: int, nodes: Sequence[Node], plan: Plan, history: History, probes: Probes) -> Client:
+    chance, patience_s = Chance(plan.seed * 10_000 + number), plan.lease_s + 2 * BEYOND_S
+    return Client(number, nodes, plan.load, history, chance, patience_s, probes)
 
 
-async def _audit(nodes: Sequence[Node], plan: Plan, history: History) -> dict[str, Statement]:
+async def _audit(nodes: Sequence[Node], plan: Plan, history: History, probes: Probes) -> dict[str, Statement]:
     """Read everything once more, when nothing happens any longer."""
-    auditors = [_client(plan.load.clients + number, nodes, plan, history) for number in range(AUDITORS)]
+    auditors = [_client(plan.load.clients + number, nodes, plan, history, probes) for number in range(AUDITORS)]
     statements: dict[str, Statement] = {}
 
     async def read(auditor: Client, part: int) -> None:
@@ -150,7 +154,7 @@ def _outcome(
     faults += [
         f"{outage.actor} was out of reach for {outage.length_s:.2f} s, after {outage.cause or 'nothing'} and {outage.hits} faults"
         for outage in found
-        if outage.length_s > length_max_s(outage, plan.lease_s) + plan.slack_s
+        if outage.length_s > plan.lease_s + BEYOND_S + plan.slack_s
     ]
     answered = Counter(int(attempt.end_s - begin_s) for attempt in history.attempts if attempt.owner)
     return Outcome(

@@ -34,6 +34,10 @@ class Storm:
         self._database = database
         self._hurts = {KILL: self._kill, FREEZE: self._freeze, RESTART: self._restart, DRAIN: self._drain}
 
+    def well(self) -> Sequence[Node]:
+        """To which nothing is being done; never empty but where the database is away."""
+        return self._well or self._nodes
+
     async def rage(self, seconds: float, every_s: float) -> None:
         """A fault every so often, until all are over again."""
         until_s = CLOCK.elapsed_s() + seconds

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.torture.accounts import Statement, Transfer, account_faults, on_their_way
-from tests.torture.availability import DRAIN, FREEZE, KILL, RESTART, Attempt, Fault, length_max_s, outages
+from tests.torture.availability import DRAIN, FREEZE, KILL, RESTART, Attempt, Fault, outages
 from tests.torture.counters import Count, counter_faults
 from tests.torture.registers import Access, Undecided, register_faults
 
@@ -232,11 +232,3 @@ def test_a_node_that_is_hit_says_nothing_of_an_actor() -> None:
     late = Attempt("x", "n0", 2.0, 8.0)
     for kind, found in ((KILL, []), (FREEZE, []), (RESTART, []), (DRAIN, [(DRAIN, 7.1, 0)])):
         assert lengths([before, late, after], Fault(kind, "n0", 1.5, 3.0)) == found
-
-
-def test_how_long_an_outage_may_be_grows_with_the_faults_that_came_together() -> None:
-    """A lease and 2 s for each; graceful ones allow nothing more."""
-    before, after = Attempt("x", "n0", 0.9, 1.0, "n1"), Attempt("x", "n0", 4.0, 9.0, "n2")
-    faults = [Fault(KILL, "n1", 2.0, 4.5), Fault(FREEZE, "n2", 4.0, 6.0), Fault(DRAIN, "n0", 3.0, 4.0)]
-    assert [length_max_s(outage, 3.0) for outage in outages([before, after], faults)] == [10.0]
-    assert [length_max_s(outage, 3.0) for outage in outages([before, after], faults[2:])] == [5.0]
