@@ -93,10 +93,10 @@ def test_a_lease_that_comes_back_soon_refuses_nobody() -> None:
             assert await count(cluster, 0) == {1}
             for node in range(2):
                 cluster.partition(node, "database")
-            while any(await asyncio.gather(*(is_ready(cluster, node) for node in range(2)))):
+            while all(ready := [await is_ready(cluster, node) for node in range(2)]):
                 await sleep(0.1)
             async with asyncio.TaskGroup() as tasks:
-                counted = tasks.create_task(count(cluster, seed % 2))
+                counted = tasks.create_task(count(cluster, ready.index(False)))
                 await sleep(RETURN_S / 2)
                 cluster.heal()
             assert counted.result() == {2}
