@@ -12,11 +12,13 @@ import pytest
 
 from stead.clock import Clock, sleep
 from stead.cluster import Membership
+from stead.cluster.membership import EARLY_PER_S
 from stead.errors import EngineFailed
 from stead.ids import Chance, named_id
-from stead.logic.lease import HARD_SHARE, LEASE_S, RENEW_SHARE
+from stead.logic.lease import HARD_SHARE, LEASE_S, RENEW_SHARE, RETRY_SHARE
 from stead.storage.contract import OwnedElsewhere
 from stead.storage.membership import Member, NodeInfo
+from stead.storage.shared import NodeRow
 from stead.testing import Database, DatabaseEngine, SeededLoop, VirtualClock, check, current_clock, run
 from stead.testing.loop import Process
 
@@ -132,6 +134,129 @@ def test_who_hears_of_a_stranger_asks_at_once() -> None:
             await late.membership.close()
 
     check(scenario, 30)
+
+
+class Counted(DatabaseEngine):
+    """Counts the renewals that it is asked for."""
+
+    renewals = 0
+
+    async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
+        self.renewals += 1
+        return await super().renew(is_cut_off=is_cut_off)
+
+
+def counted(node: Node) -> Counted:
+    node.engine.__class__ = Counted
+    assert isinstance(node.engine, Counted)
+    return node.engine
+
+
+async def flapping(membership: Membership, for_s: float) -> None:
+    """Strangers have a channel again and again."""
+    until_s = asyncio.get_running_loop().time() + for_s
+    while asyncio.get_running_loop().time() < until_s:
+        membership.outdated()
+        await sleep(0.005)
+
+
+def enrol(database: Database, count: int, first: int = 0, lease_s: float = 3600.0) -> None:
+    """That many nodes of which there is nothing but the row."""
+    for number in range(first, first + count):
+        row = NodeRow(1 + number, NodeInfo(f"row-{number}", "x:1"), lease_s, database.clock.elapsed_s() + lease_s)
+        database.enrol(row)
+
+
+IN_TIME = 10 * 4  # renewals of ten leases
+
+
+def test_strangers_that_nobody_lists_are_not_asked_for_more_and_more() -> None:
+    """A peer that flaps, or lies about who it is, costs some renewals: each one in vain makes the next wait longer."""
+
+    async def scenario(seed: int) -> None:
+        database = Database(current_clock())
+        async with nodes(database, "a", seed=seed) as (a,):
+            engine = counted(a)
+            await flapping(a.membership, 10 * LEASE_S)
+            assert IN_TIME <= engine.renewals < IN_TIME + 10
+            assert a.lease_holds and not a.watch.lost_s
+            late = Node("b", database, 7)
+            await late.membership.start()
+            a.membership.outdated()
+            await sleep(RENEW_SHARE * LEASE_S)
+            assert a.watch.seen[-1] == ["a", "b"], "it is heard of no later than without asking at once"
+            await sleep(LEASE_S)
+            last = Node("c", database, 8)
+            await last.membership.start()
+            a.membership.outdated()
+            await sleep(0.1)
+            assert a.watch.seen[-1] == [*NAMES], "a while without strangers is enough"
+            await late.membership.close()
+            await last.membership.close()
+
+    check(scenario, 10)
+
+
+def test_a_database_whose_clock_stands_still_is_not_flooded() -> None:
+    """Leases that ought to be over, and are not, are asked for less and less often; one that has nothing left, too."""
+
+    class Still:
+        def now_ms(self) -> int:
+            return 0
+
+        def elapsed_s(self) -> float:
+            return 0.0
+
+    async def scenario(left_s: float) -> None:
+        database = Database(Still())
+        enrol(database, 1, lease_s=left_s)
+        async with nodes(database, "a") as (a,):
+            engine = counted(a)
+            await sleep(10 * LEASE_S)
+            assert IN_TIME <= engine.renewals < IN_TIME + 10
+            assert a.lease_holds and not a.watch.lost_s
+
+    for left_s in (1e-9, 0.5):
+        run(partial(scenario, left_s))
+
+
+def test_many_nodes_do_not_flood_their_database_when_many_join() -> None:
+    """With 300 nodes, of which one more comes every 20 ms, each asks as often as lets all together ask 500 times a second."""
+
+    async def scenario() -> None:
+        database = Database(current_clock())
+        enrol(database, 300)
+        async with nodes(database, "a") as (a,):
+            engine, first = counted(a), 300
+            began_s = asyncio.get_running_loop().time()
+            for number in range(500):
+                enrol(database, 1, first=first + number)
+                a.membership.outdated()
+                await sleep(0.02)
+            took_s = asyncio.get_running_loop().time() - began_s
+            assert engine.renewals < took_s * EARLY_PER_S / 300
+            assert len(a.watch.seen) > took_s / (LEASE_S * RENEW_SHARE)
+
+    run(scenario)
+
+
+def test_a_database_in_trouble_is_not_asked_more_often() -> None:
+    """While renewals fail, strangers change nothing of when the next one is tried."""
+
+    async def scenario(seed: int) -> None:
+        async with nodes(Database(current_clock()), "a", seed=seed) as (a,):
+            engine = counted(a)
+
+            async def fail(*, is_cut_off: bool | None = None) -> list[Member]:
+                engine.renewals += 1
+                raise EngineFailed("no")
+
+            await sleep(LEASE_S * RENEW_SHARE * seed / 10)
+            engine.renew = fail  # type: ignore[method-assign]
+            await flapping(a.membership, LEASE_S / 2)
+            assert engine.renewals <= 0.5 / RETRY_SHARE + 2
+
+    check(scenario, 10)
 
 
 def test_without_its_database_a_node_gives_up_before_others_may_take_over() -> None:

@@ -11,7 +11,9 @@ tries until it succeeds: a node without its database waits for it, and says so; 
 that one's end.
 
 **Who there is** every renewal says. The next one comes sooner where it would say something else: when a lease on the list is over,
-or when a node was heard of that is on no list.
+or when a node was heard of that is on no list. That has bounds, whatever the engine and the peers say: all nodes together renew at
+most EARLY_PER_S times a second before their time, and a node whose early renewals bring no other list waits longer for each, until
+it renews as if it had heard of nothing.
 
 Not here: who owns which actor, and what is done about it.
 """
@@ -21,7 +23,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Protocol
 
 from stead.clock import Clock, sleep
@@ -33,6 +34,8 @@ from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo, Sha
 
 EARLY_S = 0.001  # what a timer may be off by rounding: it must not be set again for no time at all
 SOON_S = 0.02  # at least between two renewals: a lease may be over in the very moment after one
+EARLY_PER_S = 500  # renewals before their time, of all nodes together: each one's answer is as long as the list of them
+IN_VAIN_MAX = 16  # that are counted: SOON_S, doubled as often, is longer than any lease
 
 log = logging.getLogger("stead")
 
@@ -95,6 +98,7 @@ class Membership:
         self._is_failing = False
         self._is_draining = False
         self._is_outdated = asyncio.Event()  # set where the list of members is known to be old
+        self._in_vain = 0  # renewals before their time, one after the other, that said nothing new
         self._told: set[tuple[str, str]] = set()  # nodes whose application was found to be another
         self.info = info
         self.lease_s = lease_s
@@ -193,13 +197,20 @@ class Membership:
 
     async def _pause(self) -> None:
         """Until the lease has to be renewed; sooner if somebody's ends before that, or the list of members is outdated."""
-        await sleep(SOON_S)
-        left_s = self.lease_s * (RETRY_SHARE if self._is_failing else RENEW_SHARE)
-        if not self._is_failing:
-            left_s = min([left_s, *(member.lease_left_s for member in self._members)])
-        with suppress(TimeoutError):
-            async with asyncio.timeout(max(left_s - SOON_S, 0)):
-                await self._is_outdated.wait()
+        is_early = False
+        if self._is_failing:
+            await sleep(self.lease_s * RETRY_SHARE)  # whoever is heard of meanwhile: a database in trouble is not asked more often
+        else:
+            in_time_s = self.lease_s * RENEW_SHARE
+            soon_s = min(max(SOON_S, len(self._members) / EARLY_PER_S) * 2**self._in_vain, in_time_s)
+            left_s = min([in_time_s, *(member.lease_left_s for member in self._members)])
+            await sleep(soon_s)
+            try:
+                async with asyncio.timeout(max(left_s - soon_s, 0)):
+                    is_early = await self._is_outdated.wait()
+            except TimeoutError:
+                is_early = left_s < in_time_s
+        self._in_vain = min(self._in_vain + 1, IN_VAIN_MAX) if is_early else 0
         self._is_outdated.clear()
 
     async def _join(self, takes_name: bool) -> None:
@@ -257,6 +268,7 @@ class Membership:
         before, self._members = self._members, members
         self._is_draining = any(member.is_draining for member in members if member.incarnation == self.incarnation)
         if _facts(members) != _facts(before):
+            self._in_vain = 0
             self._compare_applications()
             for watcher in self.watchers:
                 watcher.members_changed(members)
