@@ -181,7 +181,7 @@ async def test_bad_signals_are_refused_where_they_are_sent() -> None:
         with pytest.raises(Invalid, match="@reads"):
             await sender.send_reading()
         with pytest.raises(Overloaded, match="signals"):
-            await sender.send(*[0] * (outbox.UNSETTLED_MAX + 1))
+            await sender.send(*[0] * (outbox.STORED_MAX + 1))
 
 
 async def test_outside_turns_a_signal_is_a_call() -> None:

@@ -9,7 +9,7 @@ what it finds. The target knows what it has had (`receipts.py`), so sending agai
 
 In a cluster another node may have sent a signal before, and its copy may arrive after one that was sent again. It is known to the
 target until the target is told to forget. For what another node may have sent that is put off, for longer than a copy can be on its
-way; until then the signal's entry stays, without what it said.
+way; until then the entry of the last such signal to that target stays, without what it said.
 
 A failover may lose a commit whose signals have left already, and its number is given again. What is sent says of which generation
 of the store its sender is, and the target, which is of one too, takes it only from its own: what both remember fits together.
@@ -36,7 +36,7 @@ from stead.storage.entries import OUTBOX, Entries, Layer, range_end
 
 WAKE_MS = 5_000  # after which what was not settled is looked at again
 LINGER_MS = 600_000  # after which nothing is on its way that an earlier owner of the sender sent: the longest leases take less
-UNSETTLED_MAX = 10_000  # signals of one actor that wait for their targets
+STORED_MAX = 10_000  # signals of one actor that wait for their targets, and targets that may get one once more
 ERROR_CHARS_MAX = 500
 _ORDER_BITS = 16  # signals of one commit: more than an outbox holds
 _UNAVAILABLE_PAUSE_S = 1.0  # before a target that could not be asked is asked again
@@ -96,7 +96,7 @@ class Outbox:
         self._unsettled: dict[int, Signal] = {}  # by number, in order
         self._answered: dict[int, Signal] = {}  # and not yet written down
         self._inherited: set[int] = set()  # of the unsettled: which another node may have sent
-        self._lingering: dict[int, Signal] = {}  # arrived, and stored still
+        self._lingering: dict[str, tuple[int, int]] = {}  # by target: the last signal that lingers, and since when
         self._is_armed = False  # the alarm is set
         self._is_complete = False  # no signal is stored that is not here
 
@@ -109,9 +109,13 @@ class Outbox:
         self._unsettled.clear()
 
     def enclose(self, signals: Sequence[Leaving], layer: Layer, seq: int) -> None:
-        """Make signals part of what the commit `seq` will write. Raises `Overloaded` when too many wait."""
-        if len(self._unsettled) + len(signals) > UNSETTLED_MAX:
-            raise Overloaded(f"{self._host.actor} has {UNSETTLED_MAX:,} signals that wait for their targets", 1.0)
+        """Make signals part of what the commit `seq` will write. Raises `Overloaded` when too many are stored."""
+        if len(self._unsettled) + len(self._lingering) + len(signals) > STORED_MAX:
+            raise Overloaded(
+                f"{self._host.actor} has {STORED_MAX:,} signals that wait for their targets"
+                + (f"; {len(self._lingering):,} arrived lately after it changed its node" if self._lingering else ""),
+                1.0,
+            )
         for order, leaving in enumerate(signals):
             leaving.number = (seq << _ORDER_BITS) | order
             layer.writes[_key(leaving.number)] = _encode(leaving.signal)
@@ -142,9 +146,10 @@ class Outbox:
         self._is_complete = True
         under_way = {**self._unsettled, **self._answered}
         stored = dict(map(_read, rows))
-        self._lingering = {number: signal for number, signal in stored.items() if signal.settled_ms}
-        known = under_way.keys() | self._lingering.keys()
-        left = {number: signal for number, signal in stored.items() if not signal.dead and number not in known}
+        self._lingering = {signal.target: (number, signal.settled_ms) for number, signal in stored.items() if signal.settled_ms}
+        left = {
+            number: signal for number, signal in stored.items() if not (signal.dead or signal.settled_ms or number in under_way)
+        }
         if self._host.has_peers:
             self._inherited.update(left)
         self._unsettled = dict(sorted({**self._unsettled, **left}.items()))
@@ -156,13 +161,12 @@ class Outbox:
         self._is_complete = False
         await self.learn(turn)
         now_ms = self._clock.now_ms()
-        over = {number: signal for number, signal in self._lingering.items() if signal.settled_ms + LINGER_MS <= now_ms}
-        for number in over:
-            turn.layer.writes[_key(number)] = None
-            del self._lingering[number]
+        over = [target for target, (_, settled_ms) in self._lingering.items() if settled_ms + LINGER_MS <= now_ms]
+        for target in over:
+            turn.layer.writes[_key(self._lingering.pop(target)[0])] = None
         self._is_armed = not self.is_idle
         turn.layer.alarms[WAKE_ALARM] = now_ms + WAKE_MS if self._is_armed else self._linger_until_ms()
-        self._say_farewell(turn, over.values())
+        self._say_farewell(turn, over)
 
     async def owed(self, layers: Sequence[Layer]) -> Layer:
         """What stays when the actor is erased: the signals on their way, and the alarm that sends them again."""
@@ -179,23 +183,30 @@ class Outbox:
         for number, signal in answered.items():
             if not signal.failures and number in self._inherited:
                 self._inherited.discard(number)
-                self._lingering[number] = Signal(signal.target, signal.method, b"", settled_ms=self._clock.now_ms())
-                layer.writes[_key(number)] = _encode(self._lingering[number])
+                self._linger(number, signal, layer)
             else:
                 layer.writes[_key(number)] = _encode(signal) if signal.failures else None
         if self.is_idle and self._is_armed:
             self._is_armed = False
             layer.alarms[WAKE_ALARM] = self._linger_until_ms()
-        self._say_farewell(turn, answered.values())
+        self._say_farewell(turn, (signal.target for signal in answered.values()))
+
+    def _linger(self, number: int, signal: Signal, layer: Layer) -> None:
+        """Remember that the target may get a copy once more. One entry says so, however many signals it had."""
+        before, _ = self._lingering.get(signal.target, (number, 0))
+        layer.writes[_key(before)] = None
+        settled_ms = self._clock.now_ms()
+        self._lingering[signal.target] = (number, settled_ms)
+        layer.writes[_key(number)] = _encode(Signal(signal.target, signal.method, b"", settled_ms=settled_ms))
 
     def _linger_until_ms(self) -> int | None:
-        return min((signal.settled_ms + LINGER_MS for signal in self._lingering.values()), default=None)
+        return min((settled_ms + LINGER_MS for _, settled_ms in self._lingering.values()), default=None)
 
-    def _say_farewell(self, turn: Turn, settled: Iterable[Signal]) -> None:
-        """Let the targets of signals forget them, but those that may get one of this actor once more."""
+    def _say_farewell(self, turn: Turn, targets: Iterable[str]) -> None:
+        """Let targets forget what they had, but those that may get a signal of this actor once more."""
         floor = (self._host.gate.submitted + 1) << _ORDER_BITS
-        waited_for = {signal.target for signal in (*self._unsettled.values(), *self._lingering.values())}
-        for target in {signal.target for signal in settled} - waited_for:
+        waited_for = {signal.target for signal in self._unsettled.values()} | self._lingering.keys()
+        for target in set(targets) - waited_for:
             turn.effect().add(_Farewell(self._door, target, self._origin(0, floor)))
 
     def _origin(self, number: int, floor: int) -> Origin:
