@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from stead.clock import SystemClock, sleep
 from stead.errors import Ambiguous, EngineFailed
 from stead.ids import ActorId, named_id
-from stead.storage.membership import NodeInfo
+from stead.storage.membership import NameTaken, NodeInfo
 from stead.storage.postgres import PostgresEngine
+from stead.storage.postgres import database as asking
 from stead.testing.conformance import Turns, claimed, everything
 from tests.postgres.faults import end_all
 from tests.postgres.server import Database, running
@@ -199,6 +201,62 @@ def test_an_outcome_that_stays_unknown_is_ambiguous(database: Database) -> None:
         await asyncio.to_thread(database.start)
         assert (await engine.claim(A)).entries == {b"k": MARK}
         await engine.close()
+        await cutter.close()
+
+    asyncio.run(run())
+
+
+def test_a_join_whose_answer_is_lost_keeps_nobody_out(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that wakes knows its own unanswered joins, marks and all. Others under its name keep it out as ever.
+
+    Nor does a join that arrives late take the place of a later one.
+    """
+    monkeypatch.setattr(asking, "RETRY_S_MAX", 0.1)
+    marked = NodeInfo(MARK.decode(), "127.0.0.1:1")
+
+    async def run() -> None:
+        cutter = Cutter(database.port, before=False)
+        port = await cutter.start()
+        engine = await PostgresEngine.open(database.dsn.replace(str(database.port), str(port)), SystemClock())
+        other = await opened(database, "other")
+        seen: set[int] = set()
+
+        async def lose() -> None:
+            """Join without hearing of it."""
+            cutter.cuts = 1000
+            with pytest.raises(EngineFailed):
+                await engine.join(marked, 600, takes_name=False)
+            cutter.cuts = 0
+            assert engine.incarnation not in await lives()
+
+        async def lives() -> list[int]:
+            return [member.incarnation for member in await other.renew() if member.info.name == marked.name]
+
+        for number in range(2):
+            for _ in range(2):
+                await lose()
+                seen.update(await lives())
+            assert await other.set_draining(marked.name, True)
+            await engine.join(marked, 600, takes_name=False)
+            assert engine.incarnation not in seen and await lives() == [engine.incarnation]
+            [mark] = [member.is_draining for member in await engine.renew() if member.incarnation == engine.incarnation]
+            assert mark
+            seen.add(engine.incarnation)
+            late = (marked.name, min(seen), msgspec.msgpack.encode(marked), 600, False, min(seen), False)
+            assert await engine._ask(engine._statements.join, *late) == []
+            assert await lives() == [engine.incarnation], "a join that arrived late has replaced a later one"
+            assert len(seen) == 3 * (number + 1)
+        await lose()
+        successor = await opened(database, marked.name)
+        with pytest.raises(NameTaken):
+            await engine.join(marked, 600, takes_name=False)
+        assert await lives() == [successor.incarnation]
+        await successor.leave()
+        await lose()
+        await engine.leave()
+        assert await lives() == [], "who leaves leaves no join behind"
+        for one in (engine, other, successor):
+            await one.close()
         await cutter.close()
 
     asyncio.run(run())

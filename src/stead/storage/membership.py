@@ -78,6 +78,9 @@ class SharedEngine(Engine, Protocol):
         A live one of the same name is over, and all it owned free: that is how a process that starts replaces one that hangs. Where
         not `takes_name`, which is for the one that wakes again, it raises `NameTaken` and nothing has changed. That one drains if
         its last incarnation is marked; where nothing is left of that, and for who starts, `is_draining` says.
+
+        A join that raises `EngineFailed` may have been done all the same: the next one of this engine replaces it as it does its
+        last life.
         """
         ...
 

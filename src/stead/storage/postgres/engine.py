@@ -2,6 +2,9 @@
 
 Everything is decided in the database, in one statement for each question: who owns an actor, whether a commit follows, who is
 alive. The engine keeps nothing of it in memory but its own incarnation, so what another node does is seen at once.
+
+**Joins whose answer is lost.** The row of a node may be of a join that its engine asked for and was not told of. So the
+incarnations of an engine follow each other: a row of an earlier one is its own, and not that of another process under its name.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from stead.storage.postgres.writer import FLIGHTS_MAX, Writer
 CONNECTIONS = 4  # of a node: two commit, two read and claim
 OUTCOME_S = 30.0  # what a commit whose connection ended waits for its outcome: most failovers take less
 INCARNATION_MAX = 2**62
+JOINS_MAX = 2**32  # of one engine: how far its incarnations reach, among so many that those of two never meet
 CLAIMS_MAX = 20  # attempts of one claim that meets others at the same moment
 
 _encode_info = msgspec.msgpack.Encoder().encode
@@ -40,9 +44,10 @@ class PostgresEngine:
     def __init__(self, database: Database, chance: Chance, outcome_s: float, *, read_only: bool) -> None:
         self._database = database
         self._is_read_only = read_only
-        self._chance = chance
         self._statements = Statements(database.schema, database.fence)
         self._incarnation = 0
+        self._first = 1 + chance.below(INCARNATION_MAX - JOINS_MAX)
+        self._next = self._first  # the incarnation to ask for; those from the first one on were, whether granted or not
         self._timeline = 0  # on which it joined
         self._writer = Writer(database, self._statements, lambda: self._incarnation, outcome_s)
 
@@ -169,9 +174,9 @@ class PostgresEngine:
 
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         assert not self._is_read_only, "an engine that was opened to be read does not know the epochs that a node needs"
-        incarnation = 1 + self._chance.below(INCARNATION_MAX - 1)
+        incarnation, self._next = self._next, self._next + 1
         await self._ask(self._statements.bury)
-        values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._incarnation, is_draining)
+        values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._first, is_draining)
         joined = await self._ask(self._statements.join, *values)
         if not joined:
             raise NameTaken(f"another process runs as node {info.name}")
@@ -187,9 +192,9 @@ class PostgresEngine:
         return members
 
     async def leave(self) -> None:
-        incarnation, self._incarnation = self._incarnation, 0
-        if incarnation:
-            await self._ask(self._statements.leave, incarnation)
+        self._incarnation = 0
+        if self._next > self._first:
+            await self._ask(self._statements.leave, self._first, self._next)
 
     async def set_draining(self, name: str, is_draining: bool) -> bool:
         return bool(await self._ask(self._statements.set_draining, name, is_draining))

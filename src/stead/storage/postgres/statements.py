@@ -92,13 +92,14 @@ class Statements:
             ORDER BY id LIMIT $5"""
         left = "extract(epoch FROM expires_at - clock_timestamp())::double precision AS left_s"
         member = f"incarnation, info, is_draining, is_cut_off, {left}"
+        is_own = "n.incarnation BETWEEN $6 AND $2"  # the last life of this engine, or one that it was not told of
         self.join = f"""
             INSERT INTO {s}.nodes AS n (name, incarnation, info, is_draining, lease_s, expires_at)
             VALUES ($1, $2, $3, $7, $4, clock_timestamp() + make_interval(secs => $4))
             ON CONFLICT (name) DO UPDATE SET incarnation = excluded.incarnation, info = excluded.info,
-                is_draining = CASE WHEN n.incarnation = $6 AND NOT $5 THEN n.is_draining ELSE excluded.is_draining END,
+                is_draining = CASE WHEN {is_own} AND NOT $5 THEN n.is_draining ELSE excluded.is_draining END,
                 is_cut_off = false, lease_s = excluded.lease_s, expires_at = excluded.expires_at
-            WHERE $5 OR n.incarnation IN ($6, $2) OR n.expires_at <= clock_timestamp()
+            WHERE $5 OR {is_own} OR n.expires_at <= clock_timestamp()
             RETURNING {fence.timeline}"""
         self.renew = f"""
             WITH renewed AS (
@@ -109,7 +110,7 @@ class Statements:
             SELECT * FROM renewed
             UNION ALL SELECT {member} FROM {s}.nodes WHERE incarnation <> $1 AND expires_at > clock_timestamp()"""
         self.bury = f"DELETE FROM {s}.nodes WHERE expires_at < clock_timestamp() - interval '1 minute'"
-        self.leave = f"DELETE FROM {s}.nodes WHERE incarnation = $1"
+        self.leave = f"DELETE FROM {s}.nodes WHERE incarnation >= $1 AND incarnation < $2"
         self.set_draining = (
             f"UPDATE {s}.nodes SET is_draining = $2 WHERE name = $1 AND expires_at > clock_timestamp() RETURNING incarnation"
         )
