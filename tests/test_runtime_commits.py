@@ -28,7 +28,7 @@ class Unsure(MemoryEngine):
         super().__init__()
         self.error = error
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         raise self.error
 
 
@@ -64,7 +64,7 @@ class Slow(MemoryEngine):
         super().__init__()
         self.under_way: list[tuple[list[Commit], asyncio.Event]] = []
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         let_go = asyncio.Event()
         self.under_way.append((list(batch), let_go))
         await let_go.wait()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random  # noqa: TID251 - bytes that cannot be compressed
+from typing import ClassVar
 
 import pytest
 
@@ -12,7 +14,9 @@ from stead.testing import conformance, conformance_shared
 from tests.postgres.conftest import OpenPostgres
 
 
-class TestPostgresEngine(conformance.EngineConformance):
+class TestPostgresEngine(conformance.RefusingConformance):
+    unstorable: ClassVar = {Random(1).randbytes(3000): b"longer than an index takes, which the server finds"}
+
     @pytest.fixture(autouse=True)
     def place(self, open_postgres: OpenPostgres) -> None:
         self.open = open_postgres

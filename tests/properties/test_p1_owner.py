@@ -13,7 +13,7 @@ from stead.clock import sleep
 from stead.ids import ActorId, Chance
 from stead.manifest import Application
 from stead.node import LoadedApplication, Node, Settings
-from stead.storage.contract import Claim, Commit
+from stead.storage.contract import Claim, Commit, Verdict
 from stead.storage.memory import MemoryEngine
 from stead.testing import SABOTAGES, FaultEngine, check, current_clock, find, sabotaged
 from tests.properties.harness import together
@@ -37,7 +37,7 @@ class WatchedEngine(MemoryEngine):
         self.newest[actor.text] = claim.epoch
         return claim
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         verdicts = await super().commit(batch)
         for commit, applied in zip(batch, verdicts, strict=True):
             if applied and commit.epoch < self.newest[commit.actor.text]:

@@ -19,7 +19,7 @@ import msgspec
 
 from stead.errors import EngineFailed
 from stead.ids import ActorId
-from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit
+from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit, Verdict
 
 CLAIM_BITS = 32  # of an epoch; what is above them is its generation
 
@@ -115,7 +115,7 @@ class MemoryEngine:
         if self._ownership(actor) == Ownership(self._owner, epoch):
             self.store.own(actor.text, Ownership(0, epoch))
 
-    async def commit(self, batch: Sequence[Commit]) -> Sequence[bool]:
+    async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         self._check_open()
         assert len(batch) <= BATCH_COMMITS_MAX, f"a batch holds {BATCH_COMMITS_MAX} commits at most"
         refused: set[tuple[str, int]] = set()  # a refused commit refuses that claim's later ones
