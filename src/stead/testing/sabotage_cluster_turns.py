@@ -17,6 +17,7 @@ from stead.events import Call, Origin
 from stead.ids import ActorId
 from stead.runtime.activation import Activation
 from stead.runtime.chores import WAKE_ALARM
+from stead.runtime.commits import Committer
 from stead.runtime.effects import Effects
 from stead.runtime.gate import Gate, Held, LeasedGate
 from stead.runtime.outbox import Leaving, Outbox
@@ -70,6 +71,16 @@ def lost_commits_unnoticed(right: Any) -> Any:
         return self._ownership(commit.actor) == Ownership(self._owner, commit.epoch)
 
     return follows
+
+
+@_plant("P3", Committer, "_enqueue")
+def commits_beside_each_other(right: Any) -> Any:
+    """What follows a commit under way goes with the next batch, without waiting for it."""
+
+    def enqueue(self: Committer, item: Any) -> None:
+        self._queue.append(item)
+
+    return enqueue
 
 
 # -- P4: nothing before its commit -----------------------------------------------------------------------------------------------
