@@ -255,6 +255,32 @@ def test_two_that_dial_at_once_have_one_channel() -> None:
     check(scene, 100)
 
 
+def test_a_peer_that_flaps_is_dialled_less_and_less_often() -> None:
+    """Who lets others in and ends each channel at once gets one a second before long; when it keeps one, dials are prompt again."""
+
+    async def scene(seed: int) -> None:
+        network, loop = MemoryNetwork(seed), asyncio.get_running_loop()
+        nodes = [a, b] = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        await sleep(2.0)
+        opened = b.peers._opened
+        b.peers.on_channel = lambda _: network.cut("a", "b")
+        network.cut("a", "b")
+        await sleep(20.0)
+        assert 10 < b.peers._opened - opened < 60
+        b.peers.on_channel = lambda _: None
+        await connect(nodes)
+        await sleep(2.0)
+        network.cut("a", "b")
+        began_s = loop.time()
+        await sleep(0.01)
+        await connect(nodes)
+        assert loop.time() - began_s < 0.1
+        await stop_nodes(nodes)
+
+    check(scene, 10)
+
+
 def test_only_members_keep_a_channel() -> None:
     """A channel to a node that is no longer listed ends, and its incarnation is not let in again."""
 

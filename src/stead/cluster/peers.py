@@ -33,7 +33,7 @@ from stead.storage.membership import Member
 GREETINGS_MAX = 64  # wires that were dialled and have not proved themselves; the oldest makes room for the next
 GONE_MAX = 1024  # incarnations that are over, and remembered: none comes back
 STRANGER_LISTS = 2  # that a node which dialled may be missing from
-RETRY_S, RETRY_S_MAX = 0.05, 1.0  # between dials, doubling
+RETRY_S, RETRY_S_MAX = 0.05, 1.0  # between dials that fail, or channels that end before they have stood for so long; doubling
 _log = logging.getLogger("stead.cluster")
 
 
@@ -44,7 +44,19 @@ class Unreachable(Exception):
 class Peer:
     """What is known of another node."""
 
-    __slots__ = ("absences", "address", "attempt", "channel", "dial", "incarnation", "is_listed", "name", "opened")
+    __slots__ = (
+        "absences",
+        "address",
+        "attempt",
+        "channel",
+        "dial",
+        "incarnation",
+        "is_listed",
+        "name",
+        "opened",
+        "opened_s",
+        "pause_s",
+    )
 
     def __init__(self, incarnation: int) -> None:
         self.incarnation = incarnation
@@ -54,8 +66,13 @@ class Peer:
         self.absences = 0  # lists that it was missing from since it came unlisted
         self.channel: Channel | None = None
         self.opened = 0  # which channel of the node this is
+        self.opened_s = 0.0  # when, on the loop's clock
+        self.pause_s = 0.0  # before the next dial
         self.dial: asyncio.Task[None] | None = None
         self.attempt: asyncio.Future[str] | None = None  # of the dial; None while it waits for the next one
+
+    def wait_longer(self) -> None:
+        self.pause_s = min(max(2 * self.pause_s, RETRY_S), RETRY_S_MAX)
 
     def stop_dialling(self) -> None:
         if self.dial is not None:
@@ -207,6 +224,10 @@ class Peers:
             return
         _log.warning("the channel to %s ended: %s", peer, reason)
         peer.channel = None
+        if self._loop.time() - peer.opened_s < RETRY_S_MAX:
+            peer.wait_longer()
+        else:
+            peer.pause_s = 0.0
         if peer.is_listed:
             self._see_to(peer)
         else:
@@ -221,16 +242,17 @@ class Peers:
 
     async def _dial(self, peer: Peer) -> None:
         try:
-            failure, pause_s = "", RETRY_S
+            failure = ""
             while peer.channel is None:
+                if peer.pause_s:
+                    await clock.sleep(peer.pause_s * (0.5 + self._chance.fraction() / 2))
                 reason = await self._attempt(peer)
                 if not reason:
                     continue
                 if reason not in {failure, OTHERWISE}:
                     _log.warning("no channel to %s at %s yet: %s", peer, peer.address, reason)
                     failure = reason
-                await clock.sleep(pause_s * (0.5 + self._chance.fraction() / 2))
-                pause_s = min(2 * pause_s, RETRY_S_MAX)
+                peer.wait_longer()
         finally:
             if peer.dial is asyncio.current_task():  # it was not stopped, and maybe begun anew
                 peer.dial = None
@@ -292,7 +314,7 @@ class Peers:
         peer.channel = Channel(greeting.wire, peer.incarnation, is_dialler=outcome is not None, owner=self)
         greeting.wire.receiver = peer.channel
         self._opened += 1
-        peer.opened = self._opened
+        peer.opened, peer.opened_s = self._opened, self._loop.time()
         if outcome is not None:
             outcome.set_result("")
         else:
