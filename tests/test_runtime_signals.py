@@ -49,6 +49,9 @@ class Sender(Actor):
             self.sent += amount
             await self.env.LEDGER.get(to).signal("add", amount, note=f"{amount}")
 
+    async def note(self, text: str) -> None:
+        await self.env.LEDGER.get("l").signal("add", 1, note=text)
+
     async def send_and_fail(self, amount: int) -> None:
         await self.send(amount)
         raise ValueError("after sending")
@@ -182,6 +185,28 @@ async def test_bad_signals_are_refused_where_they_are_sent() -> None:
             await sender.send_reading()
         with pytest.raises(Overloaded, match="signals"):
             await sender.send(*[0] * (outbox.STORED_MAX + 1))
+
+
+async def test_the_bytes_of_signals_that_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many wait: the next turn is refused, until some have arrived, or are dead; a crash changes nothing of it."""
+    monkeypatch.setattr(outbox, "WAITING_BYTES_MAX", 1_000)
+    async with ledger_app() as app:
+        sender, ledger = app.env.SENDER.get("s"), app.env.LEDGER.get("l")
+        for is_dead_in_the_end in (False, True):
+            await ledger.fail_next(1)
+            await sender.note("x" * 600)
+            for _ in range(2):
+                with pytest.raises(Overloaded, match="1,000 bytes of signals"):
+                    await sender.note("x" * 600)
+                await sender.note("y" * 100)
+                await app.crash()
+                await sleep(10)
+            await sleep(1000 if is_dead_in_the_end else 0)
+            await ledger.recover()
+            await sleep(1000)
+        await sender.note("z" * 800)
+        await sleep(1)
+        assert [note[0] for note in (await ledger.state())[1]].count("z") == 1
 
 
 async def test_outside_turns_a_signal_is_a_call() -> None:

@@ -37,6 +37,7 @@ from stead.storage.entries import OUTBOX, Entries, Layer, range_end
 WAKE_MS = 5_000  # after which what was not settled is looked at again
 LINGER_MS = 600_000  # after which nothing is on its way that an earlier owner of the sender sent: the longest leases take less
 STORED_MAX = 10_000  # signals of one actor that wait for their targets, and targets that may get one once more
+WAITING_BYTES_MAX = 64 * 1024 * 1024  # of arguments of those that wait: they are in memory. As much as one turn may send
 ERROR_CHARS_MAX = 500
 _ORDER_BITS = 16  # signals of one commit: more than an outbox holds
 _UNAVAILABLE_PAUSE_S = 1.0  # before a target that could not be asked is asked again
@@ -55,6 +56,10 @@ class Signal(msgspec.Struct, array_like=True):
     dead: bool = False
     error: str | None = None
     settled_ms: int = 0  # of one that lingers: since when
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.arguments)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -94,6 +99,7 @@ class Outbox:
         self._chance = chance
         self._tasks = tasks
         self._unsettled: dict[int, Signal] = {}  # by number, in order
+        self._waiting_bytes = 0  # of their arguments
         self._answered: dict[int, Signal] = {}  # and not yet written down
         self._inherited: set[int] = set()  # of the unsettled: which another node may have sent
         self._lingering: dict[str, tuple[int, int]] = {}  # by target: the last signal that lingers, and since when
@@ -107,6 +113,7 @@ class Outbox:
     def close(self) -> None:
         """Send nothing again, and hear no answer: another outbox will."""
         self._unsettled.clear()
+        self._waiting_bytes = 0
 
     def enclose(self, signals: Sequence[Leaving], layer: Layer, seq: int) -> None:
         """Make signals part of what the commit `seq` will write. Raises `Overloaded` when too many are stored."""
@@ -116,6 +123,8 @@ class Outbox:
                 + (f"; {len(self._lingering):,} arrived lately after it changed its node" if self._lingering else ""),
                 1.0,
             )
+        if self._waiting_bytes + sum(leaving.signal.size_bytes for leaving in signals) > WAITING_BYTES_MAX:
+            raise Overloaded(f"{self._host.actor} has {WAITING_BYTES_MAX:,} bytes of signals that wait for their targets", 1.0)
         for order, leaving in enumerate(signals):
             leaving.number = (seq << _ORDER_BITS) | order
             layer.writes[_key(leaving.number)] = _encode(leaving.signal)
@@ -125,6 +134,7 @@ class Outbox:
     def submitted(self, signals: Sequence[Leaving]) -> None:
         """Their commit is on its way: they wait for it, and nobody else sends them."""
         self._unsettled.update({leaving.number: leaving.signal for leaving in signals})
+        self._waiting_bytes += sum(leaving.signal.size_bytes for leaving in signals)
         self._is_armed = True
 
     def send(self, number: int, signal: Signal) -> None:
@@ -153,6 +163,7 @@ class Outbox:
         if self._host.has_peers:
             self._inherited.update(left)
         self._unsettled = dict(sorted({**self._unsettled, **left}.items()))
+        self._waiting_bytes = sum(signal.size_bytes for signal in self._unsettled.values())
         for number, signal in left.items():
             self.send(number, signal)
 
@@ -217,6 +228,7 @@ class Outbox:
     def arrived(self, number: int) -> None:
         signal = self._unsettled.pop(number, None)
         if signal is not None:
+            self._waiting_bytes -= signal.size_bytes
             signal.failures = 0
             self._settle(number, signal)
 
@@ -233,6 +245,7 @@ class Outbox:
         if delay_ms is None:
             signal.dead = True
             del self._unsettled[number]
+            self._waiting_bytes -= signal.size_bytes
             log.error("a signal of %s to %s.%s is dead: %s", self._host.actor, signal.target, signal.method, signal.error)
         else:
             self._tasks.start(self._send_again(number, delay_ms / 1000))
