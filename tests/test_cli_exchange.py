@@ -1,8 +1,12 @@
-"""HTTP at the server's connection: answers whole, streamed and broken, over loopback, by raw bytes."""
+"""HTTP at the server's connection: answers whole, streamed and broken, by raw bytes.
+
+They go over loopback, but where it matters how long a connection is idle: there they go over a link in memory, in virtual time.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -12,16 +16,21 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from stead.cli import server
 from stead.cli.listening import listen
-from stead.cli.server import HttpServer
-from stead.clock import SystemClock
+from stead.cli.server import KEEP_ALIVE_S, HttpServer
+from stead.clock import SystemClock, sleep
 from stead.events import Fetch
-from stead.gateway import Directory, Edge, Gateway, Site
+from stead.gateway import Directory, Edge, Gateway, Site, SocketLimits
+from stead.ids import Chance
 from stead.runtime.env import Bindings
 from stead.runtime.services import ServiceRunner
+from stead.testing import Link, check
+from tests.edges import handshake
 
 LIMIT_S = 20.0
+LINGER_S = 0.5
+NO_PINGS = SocketLimits(ping_s=10 * KEEP_ALIVE_S, pong_s=10 * KEEP_ALIVE_S)
+NOTICED_S = 0.2  # the server looks twice as often whether it is to stop
 CHUNK = b"x" * 65_536
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[Any]]
 
@@ -99,40 +108,67 @@ def without_date(answer: bytes) -> bytes:
     return b"\r\n".join(line for line in answer.split(b"\r\n") if not line.startswith(b"date: "))
 
 
-async def asked_while_it_stops(linger_s: float) -> bytes:
-    """What comes when an idle connection is used for once more just as the server is told to stop."""
-    app, ready = answering(start(200, (b"content-length", b"5")), body(b"hello")), asyncio.Event()
-    http = HttpServer(app, Edge(app), 5, ready.set, linger_s)
-    with listen("127.0.0.1", 0) as listener:
-        address = listener.getsockname()
-        async with asyncio.timeout(LIMIT_S), asyncio.TaskGroup() as group:
-            group.create_task(http.serve(sockets=[listener]))
-            await ready.wait()
-            idle = await asyncio.open_connection(*address)
-            reader, writer = await asyncio.open_connection(*address)
-            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            await reader.readuntil(b"hello")
-            http.stop()
-            while listening(address):
-                await pause_s(0.01)
-            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-            answer = await reader.read()
-            assert await idle[0].read() == b""
+class Served:
+    """A server of the application on the seeded loop, whose clients come by links."""
+
+    def __init__(self, app: ASGIApp, seed: int, linger_s: float = 0.0) -> None:
+        self._ready = asyncio.Event()
+        self._chance = Chance(seed)
+        self._ports = itertools.count(50_000)
+        self._tasks = asyncio.TaskGroup()
+        self._writers: list[asyncio.StreamWriter] = []
+        self._http = HttpServer(app, Edge(app, NO_PINGS), 5, self._ready.set, linger_s)
+        self.stop = self._http.stop
+
+    async def __aenter__(self) -> Served:
+        await self._tasks.__aenter__()
+        self._tasks.create_task(self._http.serve(sockets=[]))
+        await self._ready.wait()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        self.stop()
+        for writer in self._writers:
             writer.close()
-            idle[1].close()
-            return answer
+        await self._tasks.__aexit__(*error)
+
+    def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, loop = asyncio.StreamReader(), asyncio.get_running_loop()
+        protocol, config = asyncio.StreamReaderProtocol(reader), self._http.config
+        server = config.http_protocol_class(config=config, server_state=self._http.server_state, app_state={})  # type: ignore[call-arg]
+        link = Link(protocol, server, self._chance, next(self._ports))
+        self._writers.append(asyncio.StreamWriter(link.client, protocol, reader, loop))
+        return reader, self._writers[-1]
 
 
-def listening(address: tuple[str, int]) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(address) == 0
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: bytes = b"/") -> bytes:
+    """A request; its answer, which is five bytes long."""
+    writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: a\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    return head + await reader.readexactly(5)
 
 
-def test_a_connection_may_be_used_once_more_while_the_server_stops() -> None:
+HELLO = (start(200, length(5)), body(b"hello"))
+
+
+@pytest.mark.parametrize("linger_s", [LINGER_S, 0.0])
+def test_a_connection_may_be_used_once_more_while_the_server_stops(linger_s: float) -> None:
     """Where the server lingers, what was sent before the client could know is answered, as the last; others end by themselves."""
-    answer = asyncio.run(asked_while_it_stops(0.5))
-    assert answer.endswith(b"hello") and b"\r\nconnection: close\r\n" in answer
-    assert asyncio.run(asked_while_it_stops(0.0)) == b""
+
+    async def scenario(seed: int) -> None:
+        async with Served(answering(*HELLO), seed, linger_s) as server:
+            idle, used = server.connect(), server.connect()
+            await ask(*used)
+            server.stop()
+            await sleep(NOTICED_S)
+            if linger_s:
+                assert b"\r\nconnection: close\r\n" in await ask(*used)
+                assert not idle[0].at_eof()
+            assert used[0].at_eof() or await used[0].read() == b""
+            assert await idle[0].read() == b""
+            assert asyncio.get_running_loop().time() <= NOTICED_S + linger_s
+
+    check(scenario, 20)
 
 
 def test_an_answer_of_known_length() -> None:
@@ -370,49 +406,46 @@ def test_a_stream_ends_when_its_client_leaves(method: bytes, caplog: pytest.LogC
     assert caplog.records == []
 
 
-def test_only_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_an_idle_connection_is_closed() -> None:
     """Not one whose answer takes longer than a connection may be idle."""
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.2)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await pause_s(0.5 if scope["path"] == "/slow" else 0.0)
-        await send(start(200, length(1)))
-        await send(body(b"a"))
+        await sleep(2 * KEEP_ALIVE_S if scope["path"] == "/slow" else 0.0)
+        for message in HELLO:
+            await send(message)
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> float:
-        for path in (b"/", b"/slow"):
-            writer.write(b"GET " + path + b" HTTP/1.1\r\nhost: a\r\n\r\n")
-            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
-            assert await reader.readexactly(1) == b"a"
-        began_s = asyncio.get_running_loop().time()
-        assert await reader.read() == b""
-        return asyncio.get_running_loop().time() - began_s
+    async def scenario(seed: int) -> None:
+        async with Served(app, seed) as server:
+            reader, writer = server.connect()
+            for path in (b"/", b"/slow", b"/"):
+                assert (await ask(reader, writer, path)).endswith(b"hello")
+                await sleep(KEEP_ALIVE_S / 2)
+            began_s = asyncio.get_running_loop().time()
+            assert await reader.read() == b""
+            assert asyncio.get_running_loop().time() - began_s == pytest.approx(KEEP_ALIVE_S / 2)
 
-    assert 0.1 < serve(app, talk) < LIMIT_S / 2
+    check(scenario, 20)
 
 
-def test_a_socket_outlives_the_idle_time_of_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_socket_outlives_the_idle_time_of_its_connection() -> None:
     """Once a connection that has served a request became a WebSocket, silence does not end it."""
-    monkeypatch.setattr(server, "KEEP_ALIVE_S", 0.2)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            await send(start(200, length(0)))
-            await send(body(b""))
+            for message in HELLO:
+                await send(message)
             return
         assert (await receive())["type"] == "websocket.connect"
         await send({"type": "websocket.accept"})
-        await pause_s(0.5)
+        await sleep(1.1 * KEEP_ALIVE_S)
         await send({"type": "websocket.send", "text": "still here"})
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
-        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        await reader.readuntil(b"\r\n\r\n")
-        handshake = (
-            b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="
-        )
-        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n" + handshake + b"\r\n\r\n")
-        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-        return await reader.readexactly(12)
+    async def scenario(seed: int) -> None:
+        async with Served(app, seed) as server:
+            reader, writer = server.connect()
+            await ask(reader, writer)
+            writer.write(handshake())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            assert await reader.readexactly(12) == b"\x81\x0astill here"
 
-    assert serve(app, talk) == b"\x81\x0astill here"
+    check(scenario, 20)
