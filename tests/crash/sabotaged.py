@@ -1,8 +1,9 @@
 """`stead` with a planted bug: `python sabotaged.py BUG serve DIR …`. The product knows none of them.
 
-early   a turn is answered before its commit reaches the disk
-torn    a batch is written row by row instead of in one transaction
-twice   every now and then an event is delivered a second time, as a careless retry would
+early     a turn is answered before its commit reaches the disk
+torn      a batch is written row by row instead of in one transaction
+twice     every now and then an event is delivered a second time, as a careless retry would
+unwritten a turn is answered and its commit never reaches the disk
 
 The others are those of P8 in `stead.testing`: what is wrong in memory there is wrong in a process, too.
 """
@@ -49,6 +50,13 @@ def plant_early() -> None:
     SqliteEngine.commit = acknowledge  # type: ignore[assignment]
 
 
+def plant_unwritten() -> None:
+    async def acknowledge(engine: SqliteEngine, batch: Sequence[Commit]) -> Sequence[bool]:
+        return [True] * len(batch)
+
+    SqliteEngine.commit = acknowledge  # type: ignore[assignment]
+
+
 def plant_torn() -> None:
     def write(change: Change, connection: apsw.Connection) -> None:
         change.statements[PUT_ENTRIES] += change._heads
@@ -74,7 +82,7 @@ def plant_twice() -> None:
     Dispatcher.forward = forward_again  # type: ignore[method-assign]
 
 
-PLANTERS = {"early": plant_early, "torn": plant_torn, "twice": plant_twice}
+PLANTERS = {"early": plant_early, "torn": plant_torn, "twice": plant_twice, "unwritten": plant_unwritten}
 PLANTS = {name: plant for name, plant in (SABOTAGES | BINDING_SABOTAGES).items() if plant.promise == "P8"}
 BUGS = (*PLANTERS, *PLANTS)
 
