@@ -24,6 +24,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
+from stead import Actor
 from stead.clock import SystemClock
 from stead.ids import Chance
 from stead.node import Node, Settings, load_application
@@ -119,6 +120,7 @@ def slowed(app: App) -> App:
 
 
 async def start(data: Path, is_slow: bool) -> tuple[dict[str, App], Engine]:
+    Actor.hibernate_after_s = 3600.0  # who has warmed up is still there when it is counted, however slow the machine
     engine = SqliteEngine.open(data, SystemClock())
     apps: dict[str, App] = {
         "memory": (await make_node(MemoryEngine(), data)).gateway,
