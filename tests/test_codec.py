@@ -62,14 +62,14 @@ def same(left: object, right: object) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(values)
 def test_what_goes_in_comes_out(value: object) -> None:
     """Every supported value comes back equal and of the same type, nested as it was."""
     assert same(round_trip(value), value)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sets(hashables, max_size=6), st.randoms(use_true_random=False))
 def test_equal_sets_have_equal_bytes(value: set[object], random: Any) -> None:
     """The order in which a set was filled does not show, so an unchanged attribute is seen to be unchanged."""
@@ -78,7 +78,7 @@ def test_equal_sets_have_equal_bytes(value: set[object], random: Any) -> None:
     assert codec.encode(set(shuffled)) == codec.encode(value)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     st.binary(max_size=40)
     | st.builds(

@@ -76,7 +76,7 @@ HEADERS = st.lists(
 BODIES = st.lists(st.binary(max_size=900) | st.sampled_from([b"{", b"[1", b"]", b'"\\ud800"', b"NaN"]), max_size=5)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(HOSTS, PATHS, METHODS, HEADERS, BODIES, st.sampled_from(["1.0", "1.1", "2"]), st.booleans(), st.booleans())
 def test_every_request_gets_a_proper_response(
     host: bytes, path: str, method: str, headers: list[tuple[bytes, bytes]], body: list[bytes], version: str, many: bool, dev: bool

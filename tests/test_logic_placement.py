@@ -131,7 +131,7 @@ def test_nothing_moves_twice(candidates: list[Candidate], wish: Wish, data: st.D
 
 
 @given(names=NAMES)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_newcomer_gets_its_share_and_nothing_else_moves(names: list[str]) -> None:
     """Where every actor is at home, what moves when a node joins is what the newcomer is the home of: about one in n."""
     before = [Candidate(number, name) for number, name in enumerate(names, 1)]

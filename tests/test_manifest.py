@@ -625,28 +625,27 @@ WORDS = [
 ]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_any_text_parses_or_is_told_why_not(text: str) -> None:
     """Arbitrary text raises nothing but `ManifestErrors`."""
     parses_or_tells(text)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(WORDS), max_size=60))
 def test_any_words_parse_or_are_told_why_not(words: list[str]) -> None:
     """The language's own words in any order raise nothing but `ManifestErrors`."""
     parses_or_tells(inside(" ".join(words)))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, len(COLLABORATIVE)), st.integers(0, 20), st.sampled_from(WORDS) | st.text(max_size=5))
 def test_a_damaged_manifest_parses_or_is_told_why_not(start: int, length: int, patch: str) -> None:
     """A good manifest with a piece replaced raises nothing but `ManifestErrors`."""
     parses_or_tells(COLLABORATIVE[:start] + patch + COLLABORATIVE[start + length :])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["cron", "timezone", "handler", "type"]),
     st.text(alphabet="0123456789*/,-#L@ MONW", max_size=20) | st.text(max_size=20),

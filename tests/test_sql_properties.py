@@ -170,7 +170,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(OPERATIONS)
 def test_an_actors_database_is_sqlite(operations: list[Operation]) -> None:
     """Tables, row counts and errors are those of plain SQLite after any history, and the pages alone carry them."""

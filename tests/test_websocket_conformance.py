@@ -247,7 +247,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.one_of(good, good, good, odd), max_size=12),
     st.lists(st.integers(0, 4000), max_size=8),
@@ -258,7 +258,7 @@ def test_any_frames_cut_anywhere_mean_what_the_model_says(frames: list[Sent], cu
     assert read(pieces(data, cuts), MODEL_LIMIT) == model(frames)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.one_of(good, good, good, odd), max_size=12),
     st.lists(st.integers(0, 4000), max_size=8),
@@ -281,14 +281,14 @@ def test_any_frames_mean_what_another_implementation_says(frames: list[Sent], cu
     assert ours[: len(controls)] == controls[: len(ours)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200), st.lists(st.integers(0, 200), max_size=5))
 def test_any_bytes_at_all_end_in_a_code_or_wait(data: bytes, cuts: list[int]) -> None:
     """Cut anywhere, garbage is judged the same."""
     assert read(pieces(data, cuts), 1000) == read([data], 1000)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.one_of(st.text(max_size=300), st.binary(max_size=300), st.integers(0, 70_000).map(bytes)))
 def test_what_is_sent_is_one_frame_that_another_implementation_reads(message: str | bytes) -> None:
     from_us = encode_message(message)

@@ -49,7 +49,7 @@ async def dropped(dsn: str, schema: str) -> None:
     await execute(dsn, f"DROP SCHEMA IF EXISTS {schema} CASCADE")
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(actors=st.dictionaries(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12),
                               st.tuples(st.integers(1, 3), ENTRIES, ALARMS), max_size=5))  # fmt: skip
 def test_there_and_back_is_the_same(postgres: str, schema: str, actors: Actors) -> None:

@@ -218,7 +218,7 @@ def test_a_broken_manifest_is_shown_where() -> None:
                 assert error.hint
 
 
-@settings(max_examples=500, deadline=None, derandomize=True, database=None)
+@settings(max_examples=500, derandomize=True, database=None)
 @given(st.binary(max_size=200))
 def test_hostile_bytes_make_values_or_errors(data: bytes) -> None:
     """Bytes are a value or `Invalid`, and a value goes round."""

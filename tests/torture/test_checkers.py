@@ -133,7 +133,7 @@ def explained(accesses: list[Access]) -> bool:
     return False
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(spans, st.sampled_from(["write", "read", "swap"]), st.sampled_from([None, "0", "1", "2", "3", "4"])), max_size=5
@@ -159,7 +159,7 @@ def counted(counts: list[Count]) -> bool:
     return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(spans, st.booleans(), st.integers(0, 4)), max_size=5), st.lists(st.integers(0, 12), max_size=2))
 def test_the_order_of_numbers_agrees_with_trying_every_order(
     requests: list[tuple[tuple[float, float], bool, int]], in_doubt: list[int]
