@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from stead.clock import sleep
-from stead.cluster import Conversation, Listener, Network, Peers
+from stead.cluster import Conversation, Keys, Listener, Network, Peers
 from stead.ids import Chance
 from stead.storage.membership import Member, NodeInfo
 from stead.testing.loop import Process
 
-KEY = b"a key that all nodes of the test share"
+KEYS = (b"a key that all nodes of the test share",)
 
 
 class Ear:
@@ -69,11 +69,11 @@ class Answering(Ear):
 class Node:
     """A node whose peers' conversations are `accepted`; it answers each with `Answering` unless `answer` is set."""
 
-    def __init__(self, network: Network, incarnation: int, name: str, key: bytes = KEY) -> None:
+    def __init__(self, network: Network, incarnation: int, name: str, keys: Keys = KEYS) -> None:
         self.name = name
         self.process = Process(name)
         self.incarnation = incarnation
-        self.peers = Peers(network, key, Chance(incarnation))
+        self.peers = Peers(network, keys, Chance(incarnation))
         self.peers.on_conversation = self._accept
         self.peers.on_channel = lambda _: None
         self.accepted: list[tuple[int, Ear]] = []

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stead.cluster.handshake import NONCE_BYTES, VERSION, Challenge, Dialled, Dialler, Hello, Refused
+from stead.cluster.handshake import MAC_BYTES, NONCE_BYTES, VERSION, Challenge, Dialled, Dialler, Hello, Refused
+from stead.cluster.keys import KEYS_MAX, Keys
 from stead.ids import Chance
 from stead.testing import CHANNEL_SABOTAGES, sabotaged
 
@@ -17,12 +18,12 @@ KEY, OTHER_KEY = b"k" * 32, b"o" * 32
 HERE, THERE = 101, 102
 
 
-def dial(key: bytes = KEY, own: int = HERE, wanted: int = THERE) -> Dialler:
-    return Dialler(key, own, wanted, Chance())
+def dial(*keys: bytes, own: int = HERE, wanted: int = THERE) -> Dialler:
+    return Dialler(keys or (KEY,), own, wanted, Chance())
 
 
-def answer(key: bytes = KEY, own: int = THERE) -> Dialled:
-    return Dialled(key, own, Chance())
+def answer(*keys: bytes, own: int = THERE) -> Dialled:
+    return Dialled(keys or (KEY,), own, Chance())
 
 
 def test_both_sides_know_each_other_after_four_messages() -> None:
@@ -44,12 +45,40 @@ def test_without_a_key_both_lack_it() -> None:
     assert dialler.receive(dialled.receive(dialler.receive(dialled.receive(dialler.hello)))) == b""
 
 
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [
+        ((KEY,), (KEY, OTHER_KEY)),
+        ((KEY,), (OTHER_KEY, KEY)),
+        ((KEY, OTHER_KEY), (OTHER_KEY,)),
+        ((OTHER_KEY, KEY), (OTHER_KEY,)),
+        ((KEY, OTHER_KEY), (OTHER_KEY, KEY)),
+    ],
+)
+def test_a_key_in_common_is_enough(here: Keys, there: Keys) -> None:
+    """While a new key takes the place of an old one, some nodes have both, in whatever order."""
+    dialler, dialled = dial(*here), answer(*there)
+    assert dialler.receive(dialled.receive(dialler.receive(dialled.receive(dialler.hello)))) == b""
+    assert (dialler.peer, dialled.peer) == (THERE, HERE)
+
+
 # -- attacks: each must end in a refusal -----------------------------------------------------------------------------------------
 
 
 def wrong_key() -> None:
     dialler, dialled = dial(OTHER_KEY), answer()
     dialled.receive(dialler.receive(dialled.receive(dialler.hello)))
+
+
+def none_in_common() -> None:
+    dialler, dialled = dial(OTHER_KEY, b"t" * 32), answer(KEY, b"f" * 32)
+    dialled.receive(dialler.receive(dialled.receive(dialler.hello)))
+
+
+def too_many_guesses() -> None:
+    """A proof behind more macs than anybody may have keys."""
+    dialler, dialled = dial(), answer()
+    dialled.receive(bytes(MAC_BYTES * KEYS_MAX) + dialler.receive(dialled.receive(dialler.hello)))
 
 
 def guessed_proof() -> None:
@@ -83,7 +112,7 @@ def impostor() -> None:
 ATTACKS = {"proof_not_compared": wrong_key, "roles_left_out": reflection, "nonces_repeat": replay}
 
 
-@pytest.mark.parametrize("attack", [wrong_key, guessed_proof, replay, reflection, impostor])
+@pytest.mark.parametrize("attack", [wrong_key, none_in_common, too_many_guesses, guessed_proof, replay, reflection, impostor])
 def test_nobody_gets_in_without_the_key(attack: Callable[[], None]) -> None:
     """Neither by another key, nor a guess, nor a recording, nor one's own words."""
     with pytest.raises(Refused, match="another key"):
@@ -125,7 +154,7 @@ def test_later_versions_are_recognized() -> None:
 def test_who_has_not_joined_lets_nobody_in() -> None:
     """A node without an incarnation has no channels."""
     with pytest.raises(Refused, match="has not joined"):
-        Dialled(KEY, 0, Chance()).receive(dial().hello)
+        Dialled((KEY,), 0, Chance()).receive(dial().hello)
 
 
 @pytest.mark.parametrize(

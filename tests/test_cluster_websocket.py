@@ -22,7 +22,7 @@ from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from stead.cluster import Network, Receiver, TlsFiles, WebSocketNetwork, Wire
+from stead.cluster import Keys, Network, Receiver, TlsFiles, WebSocketNetwork, Wire
 from stead.cluster.frames import BEAT, encode_batch
 from stead.cluster.greeting import GREETING_S
 from stead.cluster.handshake import VERSION, Dialler, Hello
@@ -32,7 +32,7 @@ from stead.cluster.tls import HANDSHAKE_S, HANDSHAKES_MAX
 from stead.errors import Invalid
 from stead.ids import Chance
 from stead.storage.membership import Member, NodeInfo
-from tests.cluster_nodes import KEY, Ear, Node, tell
+from tests.cluster_nodes import KEYS, Ear, Node, tell
 
 ANY = "127.0.0.1:0"
 PATIENCE_S = 20.0
@@ -56,10 +56,10 @@ def on_loop(request: pytest.FixtureRequest) -> Loop:
 
 @asynccontextmanager
 async def two(
-    networks: Callable[[], Network] = lambda: WebSocketNetwork(KEY), key: bytes = KEY
+    networks: Callable[[], Network] = lambda: WebSocketNetwork(KEYS), keys: Keys = KEYS
 ) -> AsyncIterator[tuple[Node, Node]]:
     """Two nodes that are connected."""
-    nodes = Node(networks(), 101, "a", key), Node(networks(), 102, "b", key)
+    nodes = Node(networks(), 101, "a", keys), Node(networks(), 102, "b", keys)
     for node in nodes:
         await node.start(ANY)
     tell([*nodes])
@@ -118,7 +118,7 @@ def test_a_dial_that_is_given_up_leaves_nothing(on_loop: Loop) -> None:
         async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.05):
-                    await WebSocketNetwork(KEY).dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", receiver)
+                    await WebSocketNetwork(KEYS).dial(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", receiver)
             server.close()
             await ended
         assert errors == []
@@ -176,15 +176,15 @@ def test_mutual_tls(on_loop: Loop, tmp_path: Path, caplog: pytest.LogCaptureFixt
     files = iter([ours.node("a"), ours.node("b")])
 
     async def scene() -> None:
-        async with two(lambda: WebSocketNetwork(b"", next(files)), key=b"") as (a, b):
+        async with two(lambda: WebSocketNetwork((), next(files)), keys=()) as (a, b):
             await exchange(a, b, bytes(1_000_000))
             for stranger in (
-                WebSocketNetwork(b"", theirs.node("c", trusted=ours)),  # its certificate is another authority's
-                WebSocketNetwork(b"", ours.node("d", trusted=theirs)),  # it does not trust ours
-                WebSocketNetwork(b""),  # it speaks no TLS
+                WebSocketNetwork((), theirs.node("c", trusted=ours)),  # its certificate is another authority's
+                WebSocketNetwork((), ours.node("d", trusted=theirs)),  # it does not trust ours
+                WebSocketNetwork(()),  # it speaks no TLS
             ):
                 caplog.clear()
-                c = Node(stranger, 103, "c", key=b"")
+                c = Node(stranger, 103, "c", keys=())
                 await c.start(ANY)
                 c.peers.update([a.member, c.member])
                 await told(caplog, "no channel to node a (101)")
@@ -202,10 +202,10 @@ def test_who_is_slow_with_tls_makes_room(on_loop: Loop, tmp_path: Path, caplog: 
     files = iter([ours.node("a"), ours.node("b")])
 
     async def scene() -> None:
-        async with two(lambda: WebSocketNetwork(b"", next(files)), key=b"") as (a, b):
+        async with two(lambda: WebSocketNetwork((), next(files)), keys=()) as (a, b):
             silent = [await asyncio.open_connection(*a.address.split(":")) for _ in range(HANDSHAKES_MAX + 1)]
             assert await silent[0][0].read() == b""  # the oldest had to go
-            c = Node(WebSocketNetwork(b"", ours.node("c")), 103, "c", key=b"")
+            c = Node(WebSocketNetwork((), ours.node("c")), 103, "c", keys=())
             await c.start(ANY)
             tell([a, c], c)
             assert await c.peers.wait_connected(a.incarnation, HANDSHAKE_S / 2)
@@ -228,16 +228,35 @@ async def told(caplog: pytest.LogCaptureFixture, text: str) -> str:
         await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=0.01)
 
 
+def test_a_new_key_takes_the_place_of_the_old_one(caplog: pytest.LogCaptureFixture) -> None:
+    """At every step every node has a channel to every other one, whoever dials, and nobody is refused."""
+    old, new = KEYS[0], b"the key that comes after it, for all"
+
+    async def scene(first: Keys, second: Keys) -> None:
+        async with two(keys=first) as (a, b):
+            c = Node(WebSocketNetwork(second), 103, "c", second)
+            await c.start(ANY)
+            tell([a, b, c], c)
+            assert await c.peers.wait_connected(a.incarnation, 10.0)
+            await exchange(a, c)
+            await c.peers.close()
+
+    for before, after in [((old,), (old, new)), ((old, new), (new,))]:
+        asyncio.run(scene(before, after))
+        asyncio.run(scene(after, before))
+    assert "another key" not in caplog.text
+
+
 # -- strangers -------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("key", [b"", b"another key of thirty-two bytes or more"])
-def test_another_key_or_none(key: bytes, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("keys", [(), (b"another key of thirty-two bytes or more",)])
+def test_another_key_or_none(keys: Keys, caplog: pytest.LogCaptureFixture) -> None:
     """A node that lacks the key is refused, and both sides say so; who has it goes on."""
 
     async def scene() -> None:
         async with two() as (a, b):
-            c = Node(WebSocketNetwork(key), 103, "c", key=key)
+            c = Node(WebSocketNetwork(keys), 103, "c", keys)
             await c.start(ANY)
             tell([a, c], c)
             assert "another key" in await told(caplog, "no channel to node a (101)")
@@ -307,7 +326,7 @@ def test_a_recorded_handshake_is_worth_nothing() -> None:
 
     async def scene() -> None:
         async with two() as (a, b):
-            dialler = Dialler(KEY, 103, a.incarnation, Chance())
+            dialler = Dialler(KEYS, 103, a.incarnation, Chance())
             async with connect(f"ws://{a.address}") as socket:
                 await socket.send(dialler.hello)
                 proof = dialler.receive(await socket.recv(decode=False))
@@ -389,7 +408,7 @@ def test_who_says_nothing_is_dropped_and_makes_room(caplog: pytest.LogCaptureFix
             assert await silent[0][0].read() == b""  # the oldest had to go
             assert loop.time() - begun_s < GREETING_S / 2
             more = [await asyncio.open_connection(*a.address.split(":")) for _ in range(GREETINGS_MAX - 2)]
-            c = Node(WebSocketNetwork(KEY), 103, "c")
+            c = Node(WebSocketNetwork(KEYS), 103, "c")
             await c.start(ANY)
             tell([a, c], c)
             assert await c.peers.wait_connected(a.incarnation, 2.0)
@@ -424,7 +443,7 @@ def test_a_member_that_speaks_garbage(rubbish: bytes, caplog: pytest.LogCaptureF
 
     async def scene() -> None:
         async with two() as (a, b):
-            dialler = Dialler(KEY, 103, a.incarnation, Chance())
+            dialler = Dialler(KEYS, 103, a.incarnation, Chance())
             async with connect(f"ws://{a.address}") as socket:
                 await socket.send(dialler.hello)
                 await socket.send(dialler.receive(await socket.recv(decode=False)))
@@ -450,7 +469,7 @@ def test_no_open_door(address: str) -> None:
 
     async def scene() -> None:
         with pytest.raises(Invalid, match="set STEAD_CLUSTER_KEY.*mutual TLS.*127.0.0.1"):
-            await WebSocketNetwork(b"").listen(address, nobody)
+            await WebSocketNetwork(()).listen(address, nobody)
 
     asyncio.run(scene())
 
@@ -464,7 +483,7 @@ def test_loopback_needs_no_key(address: str) -> None:
     """On loopback nodes without a key speak to each other."""
 
     async def scene() -> None:
-        a, b = Node(WebSocketNetwork(b""), 101, "a", key=b""), Node(WebSocketNetwork(b""), 102, "b", key=b"")
+        a, b = Node(WebSocketNetwork(()), 101, "a", keys=()), Node(WebSocketNetwork(()), 102, "b", keys=())
         for node in (a, b):
             await node.start(address)
         tell([a, b])
@@ -494,7 +513,7 @@ def test_a_key_opens_any_address() -> None:
     """With a key a node listens wherever it is told to."""
 
     async def scene() -> None:
-        listening = await WebSocketNetwork(KEY).listen("0.0.0.0:0", nobody)
+        listening = await WebSocketNetwork(KEYS).listen("0.0.0.0:0", nobody)
         assert listening.address.startswith("0.0.0.0:") and not listening.address.endswith(":0")
         await listening.close()
 

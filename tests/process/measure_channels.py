@@ -21,7 +21,7 @@ from stead.cluster import Conversation, Listener, Peers, WebSocketNetwork
 from stead.ids import Chance
 from stead.storage.membership import Member, NodeInfo
 
-KEY = b"0123456789abcdef0123456789abcdef"
+KEYS = (b"0123456789abcdef0123456789abcdef",)
 ASKING, ANSWERING = 1, 2
 PAYLOAD = b"x" * 100
 CHUNK_BYTES = 64 * 1024
@@ -93,7 +93,7 @@ def answer(peer: int, opening: bytes, conversation: Conversation) -> Listener:
 
 
 async def make_peers(incarnation: int, others: list[tuple[int, str]]) -> tuple[Peers, str]:
-    peers = Peers(WebSocketNetwork(KEY), KEY, Chance())
+    peers = Peers(WebSocketNetwork(KEYS), KEYS, Chance())
     peers.on_conversation = answer
     peers.on_channel = lambda _: None
     address = await peers.listen("127.0.0.1:0")

@@ -22,7 +22,7 @@ class WorkerJob(msgspec.Struct, frozen=True):
     index: int  # of `cluster["workers"]`, from 0
     port: int  # that all share
     token: str
-    key: str  # of the channels between them
+    keys: list[str]  # of the channels between them
 
     def encode(self) -> bytes:
         """One line."""

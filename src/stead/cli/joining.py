@@ -12,7 +12,7 @@ from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
 from stead.cli.engines import open_shared
 from stead.clock import Clock
-from stead.cluster import ClusterPart, Membership, Peers, TlsFiles, WebSocketNetwork, read_key, split_address
+from stead.cluster import ClusterPart, Keys, Membership, Peers, TlsFiles, WebSocketNetwork, read_keys, split_address
 from stead.ids import Chance
 from stead.node import ClusterSettings, LoadedApplication
 from stead.storage.membership import NodeInfo, SharedEngine
@@ -29,7 +29,7 @@ class Joining:
     """A node of a cluster to be: `worker` is its number among those on one data directory."""
 
     settings: ClusterSettings
-    key: bytes
+    keys: Keys
     worker: int = 0
 
     async def open_engine(self, data: Path, clock: Clock, chance: Chance) -> SharedEngine:
@@ -46,7 +46,7 @@ class Joining:
         tls = None
         if settings.cert is not None:
             tls = TlsFiles(str(settings.cert), str(settings.cert_key), str(settings.ca))
-        peers = Peers(WebSocketNetwork(self.key, tls), self.key, chance)
+        peers = Peers(WebSocketNetwork(self.keys, tls), self.keys, chance)
         try:
             address = await peers.listen(self._own(settings.listen))
         except OSError as exc:
@@ -89,8 +89,8 @@ class Joining:
 
 
 def joining_of(settings: ClusterSettings, environ: Mapping[str, str]) -> Joining:
-    """With the key of its file or of `environ`. Raises `Invalid` where that protects nothing."""
-    return Joining(settings, read_key(environ, None if settings.key_file is None else str(settings.key_file)))
+    """With the keys of its file or of `environ`. Raises `Invalid` where one protects nothing."""
+    return Joining(settings, read_keys(environ, None if settings.key_file is None else str(settings.key_file)))
 
 
 def digest(directory: Path) -> str:

@@ -63,12 +63,10 @@ def _joining(cluster: ClusterSettings) -> Joining:
 def _supervise(place: Path, settings: Settings, joining: Joining) -> int:
     """Have the workers run until a signal. Returns the exit code."""
     chance, cluster = Chance(), joining.settings
-    token, shared_key = chance.hex(TOKEN_BYTES), joining.key.decode() or chance.hex(KEY_BYTES)
+    token, keys = chance.hex(TOKEN_BYTES), [key.decode() for key in joining.keys] or [chance.hex(KEY_BYTES)]
     with _held(settings.data, is_needed=True), reserve(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
-        jobs = [
-            WorkerJob(place, asdict(settings), asdict(cluster), index, port, token, shared_key) for index in range(cluster.workers)
-        ]
+        jobs = [WorkerJob(place, asdict(settings), asdict(cluster), index, port, token, keys) for index in range(cluster.workers)]
 
         def ready() -> None:
             own = address_of(reserved, own_host(settings.host))

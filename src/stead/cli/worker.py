@@ -34,7 +34,7 @@ def main() -> None:
             application,
             settings,
             values_of(job.place, settings.data),
-            joining=Joining(cluster, job.key.encode(), job.index),
+            joining=Joining(cluster, tuple(key.encode() for key in job.keys), job.index),
             token=job.token,
         )
         with listen(settings.host, job.port, is_shared=True) as listener:

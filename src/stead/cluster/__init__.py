@@ -2,7 +2,7 @@
 
 from stead.cluster.balancing import Balancing
 from stead.cluster.conversation import PAYLOAD_BYTES_MAX, WINDOW_BYTES, Conversation, Listener
-from stead.cluster.keys import KEY_VARIABLE, check_exposure, read_key, split_address
+from stead.cluster.keys import KEY_VARIABLE, Keys, check_exposure, read_keys, split_address
 from stead.cluster.membership import Lease, Membership, Watcher
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.part import ClusterPart
@@ -22,6 +22,7 @@ __all__ = [
     "ClusterPart",
     "Conversation",
     "Lease",
+    "Keys",
     "Listener",
     "Listening",
     "Membership",
@@ -38,6 +39,6 @@ __all__ = [
     "Wire",
     "Wishes",
     "check_exposure",
-    "read_key",
+    "read_keys",
     "split_address",
 ]

@@ -13,6 +13,9 @@ the key said it, for these two nonces, in this direction: a recording is worth n
 The dialler proves itself first; who has no key learns nothing that a key made. Where no key is set, the key is empty and the wire
 must be trusted otherwise (mutual TLS, or loopback).
 
+A node may have several keys, while one takes another's place: the dialler's proof has a mac by each, one behind the other, and who
+was dialled answers by the first of its own that made one of them. So two nodes trust each other if they have a key in common.
+
 **What it is not.** It encrypts nothing and signs none of what follows: who can change what passes on the wire can take over a
 channel that has no TLS.
 
@@ -26,10 +29,12 @@ from typing import TypeVar
 
 import msgspec
 
+from stead.cluster.keys import KEYS_MAX, Keys
 from stead.ids import Chance
 
 VERSION = 1  # of the handshake and of the frames behind it
-NONCE_BYTES = 32
+NONCE_BYTES = MAC_BYTES = 32
+NO_KEY: Keys = (b"",)
 _DIALLER, _DIALLED = b"dialler", b"dialled"
 
 T = TypeVar("T")
@@ -62,9 +67,9 @@ _pack = msgspec.msgpack.Encoder().encode
 class Dialler:
     """The side that dials: `own` and `wanted` are incarnations."""
 
-    def __init__(self, key: bytes, own: int, wanted: int, chance: Chance) -> None:
+    def __init__(self, keys: Keys, own: int, wanted: int, chance: Chance) -> None:
         self.peer = 0
-        self._key = key
+        self._keys = keys or NO_KEY
         self._wanted = wanted
         self.hello = _pack(Hello(VERSION, own, wanted, bytes.fromhex(chance.hex(NONCE_BYTES))))
         self._said = b""  # both first messages, once the second has come
@@ -78,8 +83,8 @@ class Dialler:
                 raise Refused(f"it is the incarnation {challenge.own}, and {self._wanted} was wanted")
             _check_nonce(challenge.nonce)
             self._said = self.hello + data
-            return _mac(self._key, _DIALLER, self._said)
-        if not hmac.compare_digest(data, _mac(self._key, _DIALLED, self._said)):
+            return b"".join(_mac(key, _DIALLER, self._said) for key in self._keys)
+        if _maker(data, self._keys, _DIALLED, self._said) is None:
             raise Refused("it has another key")
         self.peer = self._wanted
         return b""
@@ -88,10 +93,10 @@ class Dialler:
 class Dialled:
     """The side that was dialled, the incarnation `own`."""
 
-    def __init__(self, key: bytes, own: int, chance: Chance) -> None:
+    def __init__(self, keys: Keys, own: int, chance: Chance) -> None:
         self.peer = 0
         self.caller = 0  # who says to dial, unproved
-        self._key = key
+        self._keys = keys or NO_KEY
         self._own = own
         self._chance = chance
         self._said = b""
@@ -110,10 +115,17 @@ class Dialled:
             challenge = _pack(Challenge(VERSION, self._own, bytes.fromhex(self._chance.hex(NONCE_BYTES))))
             self._said = data + challenge
             return challenge
-        if not hmac.compare_digest(data, _mac(self._key, _DIALLER, self._said)):
+        macs = [data[at : at + MAC_BYTES] for at in range(0, min(len(data), KEYS_MAX * MAC_BYTES), MAC_BYTES)]
+        key = next((key for mac in macs if (key := _maker(mac, self._keys, _DIALLER, self._said)) is not None), None)
+        if key is None:
             raise Refused("it has another key, or none")
         self.peer = self.caller
-        return _mac(self._key, _DIALLED, self._said)
+        return _mac(key, _DIALLED, self._said)
+
+
+def _maker(mac: bytes, keys: Keys, role: bytes, said: bytes) -> bytes | None:
+    """The key that made a mac."""
+    return next((key for key in keys if hmac.compare_digest(mac, _mac(key, role, said))), None)
 
 
 def _mac(key: bytes, role: bytes, said: bytes) -> bytes:

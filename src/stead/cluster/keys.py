@@ -1,8 +1,12 @@
-"""The key that all nodes of a cluster share, and where a node may listen without one."""
+"""The key that all nodes of a cluster share, and where a node may listen without one.
+
+There are several while a new key takes the place of an old one: nodes that have one in common trust each other.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -12,19 +16,29 @@ from stead.errors import Invalid
 
 KEY_VARIABLE = "STEAD_CLUSTER_KEY"
 KEY_BYTES_MIN = 32
+KEYS_MAX = 4  # an old one and a new one, and room for a change that was not finished
 HOW_TO_KEY = f"set {KEY_VARIABLE}, or a key file, to the same {KEY_BYTES_MIN} or more random characters on every node"
 
+Keys = tuple[bytes, ...]
+"""Each is one that others may have as well; none: whoever reaches the address may come in."""
 
-def read_key(environment: Mapping[str, str], file: str | None = None) -> bytes:
-    """The shared key: of `file` if there is one, else of STEAD_CLUSTER_KEY, else empty. Raises `Invalid` if it is too short."""
+
+def read_keys(environment: Mapping[str, str], file: str | None = None) -> Keys:
+    """The shared keys: of `file` if there is one, else of STEAD_CLUSTER_KEY, else none. Commas or white space stand between them.
+
+    Raises `Invalid` if one is too short, or if there are too many.
+    """
     if file is not None:
         text, where = _read_private(Path(file)), file
     else:
         text, where = environment.get(KEY_VARIABLE, ""), KEY_VARIABLE
-    key = text.strip().encode()
-    if (file is not None or KEY_VARIABLE in environment) and len(key) < KEY_BYTES_MIN:
-        raise Invalid(f"the cluster's key in {where} has {len(key)} bytes; {HOW_TO_KEY}")
-    return key
+    keys = tuple(key.encode() for key in re.split(r"[,\s]+", text) if key)
+    shortest = min(map(len, keys), default=0)
+    if (file is not None or KEY_VARIABLE in environment) and shortest < KEY_BYTES_MIN:
+        raise Invalid(f"the cluster's key in {where} has {shortest} bytes; {HOW_TO_KEY}")
+    if len(keys) > KEYS_MAX:
+        raise Invalid(f"there are {len(keys)} keys in {where}, and {KEYS_MAX} at most are taken: leave out those that no node has")
+    return keys
 
 
 def _read_private(path: Path) -> str:
@@ -37,9 +51,9 @@ def _read_private(path: Path) -> str:
         raise Invalid(f"the cluster's key cannot be read from {path}: {exc}") from exc
 
 
-def check_exposure(address: str, key: bytes, has_tls: bool) -> None:
+def check_exposure(address: str, keys: Keys, has_tls: bool) -> None:
     """Raise `Invalid` if anyone could join: `address` is not loopback's, and neither a key nor certificates are asked for."""
-    if not (key or has_tls or is_loopback(split_address(address)[0])):
+    if not (keys or has_tls or is_loopback(split_address(address)[0])):
         raise Invalid(
             f"channels would listen on {address}, which others can reach, and let anyone in: {HOW_TO_KEY}; or give certificates "
             "for mutual TLS; or listen on 127.0.0.1"

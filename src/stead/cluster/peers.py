@@ -23,6 +23,7 @@ from stead.cluster.channel import BEAT_S, Channel
 from stead.cluster.conversation import Conversation, Listener
 from stead.cluster.greeting import GREETING_S, OTHERWISE, Greeting
 from stead.cluster.handshake import Dialled, Dialler, Refused
+from stead.cluster.keys import Keys
 from stead.cluster.network import Listening, Network, Receiver, Wire
 from stead.cluster.refusals import Refusals
 from stead.errors import Invalid
@@ -96,10 +97,10 @@ class Peers:
     on_channel: Callable[[bool], None]
     """Called when there is a channel that was not, with whether the peer is on the list. Must not raise."""
 
-    def __init__(self, network: Network, key: bytes, chance: Chance) -> None:
+    def __init__(self, network: Network, keys: Keys, chance: Chance) -> None:
         self.incarnation = 0
         self._network = network
-        self._key = key
+        self._keys = keys
         self._chance = chance
         self._loop = asyncio.get_running_loop()
         self._tasks = Tasks()
@@ -260,7 +261,7 @@ class Peers:
     async def _attempt(self, peer: Peer) -> str:
         """Dial once. Returns why there is no channel, "" if there is one."""
         outcome: asyncio.Future[str] = self._loop.create_future()
-        handshake = Dialler(self._key, self.incarnation, peer.incarnation, self._chance)
+        handshake = Dialler(self._keys, self.incarnation, peer.incarnation, self._chance)
         greeting: Greeting | None = None
 
         def greet(wire: Wire) -> Receiver:
@@ -288,7 +289,7 @@ class Peers:
     def _dialled(self, wire: Wire) -> Receiver:
         if len(self._greetings) >= GREETINGS_MAX:
             next(iter(self._greetings)).cut_off("too many others want to come in")
-        greeting = Greeting(wire, Dialled(self._key, self.incarnation, self._chance), self)
+        greeting = Greeting(wire, Dialled(self._keys, self.incarnation, self._chance), self)
         self._greetings[greeting] = self._opened
         return greeting
 

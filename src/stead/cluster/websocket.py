@@ -23,7 +23,7 @@ from websockets.protocol import OPEN, Event
 from websockets.server import ServerProtocol
 from websockets.uri import parse_uri
 
-from stead.cluster.keys import check_exposure, split_address
+from stead.cluster.keys import Keys, check_exposure, split_address
 from stead.cluster.network import FULL_BYTES, MESSAGE_BYTES_MAX, ROOM_BYTES, Listening, Receiver, Wire
 from stead.cluster.tls import SecureDoor, TlsFiles, client_tls, server_tls
 
@@ -38,10 +38,10 @@ _log.setLevel(logging.WARNING)  # websockets tells of every connection
 
 
 class WebSocketNetwork:
-    """With `tls`, every wire is under mutual TLS. `key` is only asked whether there is one: the handshake behind it uses it."""
+    """With `tls`, every wire is under mutual TLS. `keys` are asked only whether there are any: the handshake uses them."""
 
-    def __init__(self, key: bytes, tls: TlsFiles | None = None) -> None:
-        self._key = key
+    def __init__(self, keys: Keys, tls: TlsFiles | None = None) -> None:
+        self._keys = keys
         self._server_tls = server_tls(tls) if tls else None
         self._client_tls = client_tls(tls) if tls else None
 
@@ -60,7 +60,7 @@ class WebSocketNetwork:
 
     async def listen(self, address: str, receiver: Callable[[Wire], Receiver]) -> Listening:
         """Listen at `address`. Raises `OSError`, and `Invalid` where anybody could come in."""
-        check_exposure(address, self._key, self._server_tls is not None)
+        check_exposure(address, self._keys, self._server_tls is not None)
         host, port = split_address(address)
 
         def accept() -> WebSocketWire:

@@ -188,7 +188,7 @@ def proof_not_compared(right: Any) -> Any:
             answer: bytes = right(self, data)
             return answer
         self.peer = self.caller
-        return handshake._mac(self._key, handshake._DIALLED, self._said)
+        return handshake._mac(self._keys[0], handshake._DIALLED, self._said)
 
     return receive
 

@@ -131,7 +131,7 @@ class Seat:
 
     async def _begin(self, chance: Chance) -> Node:
         ground = self._ground
-        peers = Peers(ground.network.host(self.address), KEY, chance)
+        peers = Peers(ground.network.host(self.address), (KEY,), chance)
         address = await peers.listen(self.address)
         info = NodeInfo(self.name, address, f"http://{self.name}", self._place.region, dict(self._place.labels))
         membership = Membership(self._engine, info, self.clock, ground.lease_s)
