@@ -115,6 +115,8 @@ async def test_waiting_for_a_drained_node_ends() -> None:
         with pytest.raises(CommandFailed, match="node-0 takes actors again"):
             await wait_drained(operator, "node-0")
         await operator.set_draining("node-0", True)
+        with pytest.raises(CommandFailed, match=r"node-0 still owns \d+ actors after 0 s, and goes on draining"):
+            await wait_drained(operator, "node-0", timeout_s=0.0)
         assert await wait_drained(operator, "node-0") == 0
         assert (await operator.list_nodes())[0].actors == 0 and nodes[0].part.here.owned() == []
         await operator.set_draining("node-1", True)

@@ -57,7 +57,14 @@ def test_every_object_is_one_of_kubernetes(version: str, tmp_path: Path) -> None
         blobs="s3://shop",
         configMapName="shop",
         environmentSecretName="shop-secrets",
-        ingress={"enabled": True, "className": "nginx", "host": "shop.example.com"},
+        image={"repository": "registry.example.com/shop", "tag": "1", "pullPolicy": "Always", "pullSecrets": ["registry"]},
+        ingress={
+            "enabled": True,
+            "className": "nginx",
+            "host": "*.example.com",
+            "tlsSecretName": "shop-tls",
+            "annotations": {"nginx.ingress.kubernetes.io/proxy-body-size": "32m"},
+        },
     )
     assert {kind for kind, _ in objects} == {"StatefulSet", "Service", "PodDisruptionBudget", "NetworkPolicy", "Ingress"}
     for document in objects.values():
@@ -81,7 +88,8 @@ def test_what_is_not_set_is_not_there(tmp_path: Path) -> None:
 
 def test_services_and_budgets_choose_the_nodes(tmp_path: Path) -> None:
     """Every selector matches the labels of the nodes, and every named port is one of theirs."""
-    objects = rendered(tmp_path, ingress={"enabled": True, "className": "", "host": "shop.example.com"})
+    ingress = {"enabled": True, "className": "", "host": "shop.example.com", "tlsSecretName": "", "annotations": {}}
+    objects = rendered(tmp_path, ingress=ingress)
     nodes = objects["StatefulSet", "shop"]["spec"]["template"]["metadata"]["labels"]
     assert objects["StatefulSet", "shop"]["spec"]["selector"]["matchLabels"] == nodes
     assert objects["PodDisruptionBudget", "shop"]["spec"]["selector"]["matchLabels"] == nodes
@@ -91,6 +99,17 @@ def test_services_and_budgets_choose_the_nodes(tmp_path: Path) -> None:
         service = objects["Service", name]["spec"]
         assert service["selector"] == nodes and {port["targetPort"] for port in service["ports"]} <= ports
     assert objects["StatefulSet", "shop"]["spec"]["serviceName"] == "shop-nodes"
+
+
+def test_a_node_that_ends_has_the_time_that_it_takes(tmp_path: Path) -> None:
+    """It is not killed while it still gives its actors away, answers requests or ends turns."""
+    given = values()
+    spec = rendered(tmp_path)["StatefulSet", "shop"]["spec"]["template"]["spec"]
+    assert spec["terminationGracePeriodSeconds"] > given["drainS"] + 3 + 2 * given["shutdownS"]
+    told = {variable["name"]: variable.get("value") for variable in container(rendered(tmp_path))["env"]}
+    assert told["STEAD_SHUTDOWN_TIMEOUT_S"] == str(given["shutdownS"])
+    before_stop = container(rendered(tmp_path))["lifecycle"]["preStop"]["exec"]["command"][-1]
+    assert f"--wait --timeout-s {given['drainS']} /app; sleep 3" in before_stop
 
 
 def test_secrets_come_from_secrets_only(tmp_path: Path) -> None:

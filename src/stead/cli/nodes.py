@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from math import inf
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -52,6 +53,7 @@ def drain(
     name: Name,
     place: Place = Path(),
     wait: Annotated[bool, typer.Option("--wait", help="Return when the node owns no actor any more.")] = False,
+    timeout_s: Annotated[float, typer.Option(min=0.0, show_default="no limit", help="With --wait: seconds to wait at most.")] = inf,
     data: Data = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +61,7 @@ def drain(
 
     async def work(nodes: Nodes) -> int:
         await nodes.set_draining(name, True)
-        return await wait_drained(nodes, name) if wait else await _owned(nodes, name)
+        return await wait_drained(nodes, name, timeout_s) if wait else await _owned(nodes, name)
 
     left = with_nodes(data_of(place, data), work)
     if json:
@@ -90,8 +92,10 @@ def with_nodes(data: Path, work: Callable[[Nodes], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
-async def wait_drained(nodes: Nodes, name: str) -> int:
-    """Until the node owns nothing, or is there no more."""
+async def wait_drained(nodes: Nodes, name: str, timeout_s: float = inf) -> int:
+    """Until the node owns nothing, or is there no more. Raises `CommandFailed` if that is not to be, or takes longer."""
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + timeout_s
     with progress_of(BarColumn(), MofNCompleteColumn()) as progress:
         task = progress.add_task(f"draining {name}", total=None)
         most = 0
@@ -106,6 +110,11 @@ async def wait_drained(nodes: Nodes, name: str) -> int:
                 raise CommandFailed(
                     f"no other node is up: the {line.actors:,} actors of {name} stay until there is one",
                     "start one, or uncordon one",
+                )
+            if loop.time() >= until_s:
+                raise CommandFailed(
+                    f"{name} still owns {line.actors:,} actors after {timeout_s:g} s, and goes on draining",
+                    "wait for it again, or see in its log what keeps them",
                 )
             most = max(most, line.actors)
             progress.update(task, total=most, completed=most - line.actors)
