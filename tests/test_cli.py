@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from stead.admin import ServerAddress, write_address
@@ -70,6 +71,16 @@ def test_nodes_are_asked_of_a_server_that_runs(place: Path, data: Path) -> None:
     for arguments in (("list", place), ("drain", "a", place), ("uncordon", "a", place)):
         assert f"no server runs on the data directory {data}" in stead("nodes", *arguments, code=1).stderr
     assert "no server runs" in stead("actors", "move", "box/bob", "a", "--data", data, code=1).stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_every_setting_is_on_its_page(command: str) -> None:
+    """Each flag of a server, and the variable that sets it."""
+    page = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
+    found = get_command(app).get_command(None, command)  # type: ignore[attr-defined] # it is a group
+    options = [parameter for parameter in found.params if parameter.param_type_name == "option" and parameter.name != "help"]
+    names = [name for option in options for name in (option.opts[0], option.envvar)]
+    assert "--port" in names and [name for name in names if f"`{name}`" not in page] == []
 
 
 def test_version_and_help() -> None:
