@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +13,21 @@ from pathlib import Path
 from stead.admin import ClusterNodes, NodesHere, Workers
 from stead.cli.console import CommandFailed
 from stead.cli.engines import open_shared
+from stead.cli.waiting import wait_set
 from stead.clock import Clock
 from stead.cluster import ClusterPart, Keys, Membership, Peers, TlsFiles, WebSocketNetwork, read_keys, split_address
 from stead.ids import Chance
 from stead.node import ClusterSettings, LoadedApplication
-from stead.storage.membership import NodeInfo, SharedEngine
+from stead.storage.membership import EngineAway, NodeInfo, SharedEngine
 from stead.storage.sqlite import WorkerEngine
 
 SOURCES = (".manifest", ".py", ".sql")  # what makes one version of an application
 _ELSEWHERE = frozenset({"node_modules", "__pycache__"})  # and whatever is hidden
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})
+AGAIN_S = 1.0  # before an engine that was away is asked for again
 _DIGEST_BYTES = 8
+
+log = logging.getLogger("stead")
 
 
 @dataclass(frozen=True)
@@ -32,11 +38,23 @@ class Joining:
     keys: Keys
     worker: int = 0
 
-    async def open_engine(self, data: Path, clock: Clock, chance: Chance) -> SharedEngine:
-        """Raises `EngineFailed` if it cannot be used."""
-        if self.settings.is_shared:
-            return await open_shared(self.settings.engine, clock, chance)
-        return WorkerEngine.open_worker(data, self.worker, clock, chance)
+    async def open_engine(self, data: Path, clock: Clock, chance: Chance, ends: asyncio.Event) -> SharedEngine | None:
+        """Waits for one that is away: after a power cut nobody says which machine is there first. None if `ends` is set before.
+
+        Raises `EngineFailed` if it cannot be used.
+        """
+        if not self.settings.is_shared:
+            return WorkerEngine.open_worker(data, self.worker, clock, chance)
+        told = ""
+        while not ends.is_set():
+            try:
+                return await open_shared(self.settings.engine, clock, chance)
+            except EngineAway as exc:
+                if str(exc) != told:
+                    log.warning("%s", exc)
+                    told = str(exc)
+            await wait_set(ends, AGAIN_S)
+        return None
 
     async def take_part(
         self, engine: SharedEngine, application: LoadedApplication, url: str, clock: Clock, chance: Chance

@@ -279,7 +279,12 @@ class Serving:
             engine: Engine = SqliteEngine.open(self.settings.data, clock)
             cluster = None
         else:
-            shared = engine = await self.joining.open_engine(self.settings.data, clock, chance)
+            ends = asyncio.Event()
+            with _stopping(ends.set, lifeline):
+                opened = await self.joining.open_engine(self.settings.data, clock, chance, ends)
+            if opened is None:
+                return
+            shared = engine = opened
         try:
             if self.joining is not None:
                 url = self._own_address(listener)

@@ -16,6 +16,7 @@ from asyncio.subprocess import PIPE, Process, create_subprocess_exec
 from collections.abc import Callable, Sequence
 
 from stead.cli.job import BOOT, EXIT_FAILED, WorkerJob
+from stead.cli.waiting import wait_set
 from stead.clock import sleep
 
 RESTART_S_MIN, RESTART_S_MAX = 0.1, 5.0  # before a worker that died is started again; doubling while it dies young
@@ -68,7 +69,7 @@ class Supervisor:
                 return
             pause_s = RESTART_S_MIN if loop.time() - begun_s > YOUNG_S else min(pause_s * 2, RESTART_S_MAX)
             log.error("worker %d ended with %s and is started again in %.1f s", job.index, _how(code), pause_s)
-            await self._wait_stopping(pause_s)
+            await wait_set(self._stopping, pause_s)
 
     async def _start(self, job: WorkerJob) -> Process:
         ready, says_ready = os.pipe()
@@ -114,13 +115,6 @@ class Supervisor:
         await sleep(self._kill_after_s)
         log.error("the worker with process %d does not stop and is killed", process.pid)
         process.kill()
-
-    async def _wait_stopping(self, limit_s: float) -> None:
-        try:
-            async with asyncio.timeout(limit_s):
-                await self._stopping.wait()
-        except TimeoutError:
-            return
 
 
 def _how(code: int) -> str:

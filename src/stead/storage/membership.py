@@ -25,6 +25,7 @@ from typing import Protocol
 
 import msgspec
 
+from stead.errors import EngineFailed
 from stead.ids import ActorId
 from stead.storage.contract import Engine
 
@@ -57,6 +58,10 @@ class LeaseLost(Exception):
 
 class NameTaken(Exception):
     """A live node has the name: another process was started in this one's place."""
+
+
+class EngineAway(EngineFailed):
+    """An engine cannot be opened because its medium is not there, or has no room for one more: at another moment it may."""
 
 
 class SharedEngine(Engine, Protocol):

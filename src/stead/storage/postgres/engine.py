@@ -22,7 +22,7 @@ from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, 
 from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
 from stead.storage.postgres.connections import Connections
 from stead.storage.postgres.database import Database
-from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure, shown
+from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure_to_open, shown
 from stead.storage.postgres.fence import COUNTER_BITS
 from stead.storage.postgres.schema import check_current, checked_schema, migrate, version_of
 from stead.storage.postgres.statements import Statements
@@ -67,7 +67,8 @@ class PostgresEngine:
 
         `schema` keeps several applications apart in one database. `outcome_s` is how long a commit whose outcome is unknown waits
         for it before it is `Ambiguous`. With `read_only` nothing is made and a standby will do; such an engine cannot join.
-        Raises `EngineFailed` if the server cannot be used, or the tables are of a newer release, or not there to be read.
+        Raises `EngineAway` if the server cannot be reached now, `EngineFailed` if it cannot be used, or the tables are of a newer
+        release, or not there to be read.
         """
         where = shown(dsn)
         if not dsn.startswith(("postgresql://", "postgres://")):
@@ -91,7 +92,7 @@ class PostgresEngine:
             await pool.lend(prepare)
         except (Unreached, *DRIVER_ERRORS) as exc:
             await pool.close()
-            raise failure(exc, where) from exc
+            raise failure_to_open(exc, where) from exc
         except ValueError:  # what the driver says of an address may show parts of it
             await pool.close()
             message = f"{where}: the address cannot be read; write special characters in the password as %40 and the like"

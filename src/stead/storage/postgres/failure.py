@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncpg
 
 from stead.errors import EngineFailed
+from stead.storage.membership import EngineAway
 
 # TimeoutError is an OSError; an InternalClientError is a protocol out of step, as after an end in the middle of an answer.
 DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -54,10 +55,23 @@ def shown(dsn: str) -> str:
 
 def failure(exc: BaseException, where: str) -> EngineFailed:
     """The error to raise (`from exc`) for what went wrong with the database at `where`."""
-    if isinstance(exc, Unreached) and exc.__cause__ is not None:
-        exc = exc.__cause__
+    return EngineFailed(_told(_cause(exc), where))
+
+
+def failure_to_open(exc: BaseException, where: str) -> EngineFailed:
+    """The same, where the engine was to be opened: `EngineAway` if no connection could be had, and one may be later."""
+    cause = _cause(exc)
+    is_away = is_lost(cause) or isinstance(cause, Unreached | asyncpg.TooManyConnectionsError)
+    return (EngineAway if is_away else EngineFailed)(_told(cause, where))
+
+
+def _cause(exc: BaseException) -> BaseException:
+    return exc.__cause__ if isinstance(exc, Unreached) and exc.__cause__ is not None else exc
+
+
+def _told(exc: BaseException, where: str) -> str:
     said = f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
-    return EngineFailed(f"{where}: {_advice(exc)} ({said})")
+    return f"{where}: {_advice(exc)} ({said})"
 
 
 def _advice(exc: BaseException) -> str:
@@ -68,7 +82,7 @@ def _advice(exc: BaseException) -> str:
     if isinstance(exc, asyncpg.TooManyConnectionsError):
         return "the server has no connection left: raise max_connections, or put PgBouncer before it"
     if isinstance(exc, asyncpg.CannotConnectNowError):
-        return "the server is starting or stopping: it is tried again by itself"
+        return "the server is starting or stopping: a node waits for it and goes on by itself"
     if isinstance(exc, asyncpg.DiskFullError):
         return "the server's disk is full: nothing of this was stored. Make room; the engine goes on by itself"
     if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
@@ -78,5 +92,5 @@ def _advice(exc: BaseException) -> str:
     if isinstance(exc, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError | asyncpg.UndefinedColumnError):
         return "the tables are missing or not ours: was the database restored or dropped? Start the server again to make them"
     if is_lost(exc) or isinstance(exc, Unreached):
-        return "the server does not answer: see that it runs and can be reached; it is tried again by itself"
+        return "the server does not answer: see that it runs and can be reached; a node waits for it and goes on by itself"
     return "the server refuses the statement"
