@@ -44,7 +44,7 @@ def new(
     out.print(f"made {directory} from the template {template.value}:", markup=False)
     for path in copied:
         out.print(f"  {path}", markup=False)
-    out.print(f"\nnext:\n  cd {directory}\n  stead dev\n  pytest", markup=False)
+    out.print(f"\nnext:\n  cd {directory}\n  stead dev\n  pip install pytest && pytest", markup=False)
 
 
 def copy_template(source: Path, directory: Path) -> list[Path]:
