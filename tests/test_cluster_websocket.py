@@ -247,6 +247,21 @@ def test_a_new_key_takes_the_place_of_the_old_one(caplog: pytest.LogCaptureFixtu
     assert "another key" not in caplog.text
 
 
+def test_a_node_that_stops_is_no_trouble(caplog: pytest.LogCaptureFixture) -> None:
+    """Its peers say so, dial it in vain until it is off the list, and warn of none of that."""
+    caplog.set_level(logging.INFO)
+
+    async def scene() -> None:
+        async with two() as (a, b):
+            await a.peers.close()
+            await told(caplog, "the channel to node a (101) ended: the node stops")
+            tell([a, b], b)
+            await told(caplog, "no channel to node a (101)")
+
+    asyncio.run(scene())
+    assert [record.getMessage() for record in caplog.records if record.levelno > logging.INFO] == []
+
+
 # -- strangers -------------------------------------------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ GREETINGS_MAX = 64  # wires that were dialled and have not proved themselves; th
 GONE_MAX = 1024  # incarnations that are over, and remembered: none comes back
 STRANGER_LISTS = 2  # that a node which dialled may be missing from
 RETRY_S, RETRY_S_MAX = 0.05, 1.0  # between dials that fail, or channels that end before they have stood for so long; doubling
+STOPS = "the node stops"  # why a channel ends where nothing is wrong
 _log = logging.getLogger("stead.cluster")
 
 
@@ -57,6 +58,7 @@ class Peer:
         "opened",
         "opened_s",
         "pause_s",
+        "trouble",
     )
 
     def __init__(self, incarnation: int) -> None:
@@ -71,6 +73,7 @@ class Peer:
         self.pause_s = 0.0  # before the next dial
         self.dial: asyncio.Task[None] | None = None
         self.attempt: asyncio.Future[str] | None = None  # of the dial; None while it waits for the next one
+        self.trouble = logging.WARNING  # what it is worth in the log that there is no channel
 
     def wait_longer(self) -> None:
         self.pause_s = min(max(2 * self.pause_s, RETRY_S), RETRY_S_MAX)
@@ -186,9 +189,9 @@ class Peers:
         if self._listening is not None:
             await self._listening.close()
         for greeting in list(self._greetings):
-            greeting.fail("the node stops")
+            greeting.fail(STOPS)
         for peer in list(self._peers.values()):
-            self._drop(peer, "the node stops")
+            self._drop(peer, STOPS)
         self._wake()
         await self._tasks.close()
 
@@ -223,7 +226,9 @@ class Peers:
         peer = self._peers.get(channel.peer)
         if peer is None or peer.channel is not channel:
             return
-        _log.warning("the channel to %s ended: %s", peer, reason)
+        if reason == STOPS:
+            peer.trouble = logging.INFO
+        _log.log(peer.trouble, "the channel to %s ended: %s", peer, reason)
         peer.channel = None
         if self._loop.time() - peer.opened_s < RETRY_S_MAX:
             peer.wait_longer()
@@ -251,7 +256,7 @@ class Peers:
                 if not reason:
                     continue
                 if reason not in {failure, OTHERWISE}:
-                    _log.warning("no channel to %s at %s yet: %s", peer, peer.address, reason)
+                    _log.log(peer.trouble, "no channel to %s at %s yet: %s", peer, peer.address, reason)
                     failure = reason
                 peer.wait_longer()
         finally:
