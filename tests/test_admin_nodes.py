@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import httpx
 import pytest
+from rich.console import Console
 
 from stead import Actor, durable
 from stead.admin import (
@@ -17,13 +18,14 @@ from stead.admin import (
     Alone,
     ClusterNodes,
     EngineOperator,
+    NodeLine,
     NodeUnits,
     RemoteOperator,
     ServerAddress,
     remote_operator,
 )
 from stead.cli.console import CommandFailed
-from stead.cli.nodes import wait_drained
+from stead.cli.nodes import nodes_table, wait_drained
 from stead.clock import sleep
 from stead.errors import Invalid, Unavailable
 from stead.ids import Chance, named_id
@@ -124,6 +126,17 @@ async def test_waiting_for_a_drained_node_ends() -> None:
             await wait_drained(operator, "node-1")
         await nodes.stop(0)
         assert await wait_drained(operator, "node-0") == 0
+
+
+@pytest.mark.parametrize(("region", "labels"), [("", {}), ("eu", {}), ("", {"disk": "fast"})])
+def test_the_list_of_nodes_fits_a_terminal(region: str, labels: dict[str, str]) -> None:
+    """Its 80 columns, with addresses and counts as long as they usually are; no column is empty."""
+    line = NodeLine(
+        "pod-10", "1", "10.0.0.123:8701", "http://10.0.0.123:8700", region, labels, UP, 5.5, 12_345, "5c1f0a77e0d2a1b2", False
+    )
+    table = nodes_table([line])
+    assert [column.header for column in table.columns if "".join(map(str, column.cells)) == ""] == []
+    assert Console(width=200).measure(table).maximum <= 80
 
 
 async def test_a_node_with_another_application_is_marked() -> None:

@@ -219,6 +219,12 @@ def test_actors_are_listed(data: Path) -> None:
     assert json.loads(stead("actors", "list", "--data", data, "--json", "--unit", "box", "--prefix", "c").stdout)["cursor"] is None
 
 
+def test_a_pipe_gets_no_filled_up_lines(data: Path) -> None:
+    """What is not a terminal has no width to fill."""
+    lines = stead("actors", "list", "--data", data).stdout.splitlines()
+    assert len(lines) == 4 and [line for line in lines if line != line.rstrip()] == []
+
+
 def test_an_actor_is_shown(data: Path) -> None:
     """What it holds, as text and as JSON."""
     output = stead("actors", "show", "box/bob", "--data", data).stdout

@@ -7,6 +7,7 @@ what it was asked raises a `SteadError`; `Commands` turns it into one line and a
 from __future__ import annotations
 
 import json
+from io import StringIO
 from typing import Any
 
 import typer
@@ -61,9 +62,13 @@ def new_table(*columns: str, title: str | None = None) -> Table:
 
 
 def print_table(table: Table) -> None:
-    """As wide as the terminal, or as needed where there is none: what reads a pipe does not want lines broken."""
-    console = out if out.is_terminal else Console(width=PIPE_COLUMNS, highlight=False)
-    console.print(table)
+    """As wide as the terminal, or as needed where there is none: what reads a pipe does not want lines broken or filled up."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    lines = StringIO()
+    Console(file=lines, width=PIPE_COLUMNS, highlight=False).print(table)
+    out.print("\n".join(line.rstrip() for line in lines.getvalue().splitlines()), markup=False)
 
 
 def print_json(value: object) -> None:

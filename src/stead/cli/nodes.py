@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn
+from rich.table import Table
 
 from stead.admin import DRAINING, UP, NodeLine, Nodes
 from stead.cli.actors import progress_of, running_operator
@@ -36,16 +37,23 @@ def list_nodes(place: Place = Path(), data: Data = None, json: Json = False) -> 
     if json:
         print_json({"nodes": [msgspec.to_builtins(line) for line in lines]})
         return
-    table = new_table("node", "state", "actors", "lease", "region", "labels", "address", "url", "application", "incarnation")
+    print_table(nodes_table(lines))
+    if any(line.differs for line in lines):
+        err.print("nodes run different versions of the application: an actor may find either", style="dim")
+
+
+def nodes_table(lines: list[NodeLine]) -> Table:
+    """What fits a terminal; a region and labels only where there are any."""
+    places = [name for name in ("region", "labels") if any(getattr(line, name) for line in lines)]
+    table = new_table("node", "state", "actors", "lease", *places, "url", "application")
     table.columns[2].justify = table.columns[3].justify = "right"
     for line in lines:
         labels = ",".join(f"{name}={value}" for name, value in line.labels.items())
+        place = [{"region": line.region, "labels": labels}[name] for name in places]
         application = line.application[:APPLICATION_CHARS] + (" (differs)" if line.differs else "")
-        cells = (line.name, line.state, f"{line.actors:,}", f"{line.lease_left_s:g} s", line.region, labels, line.address, line.url)
-        table.add_row(*(escape(cell) for cell in (*cells, application, line.incarnation)))
-    print_table(table)
-    if any(line.differs for line in lines):
-        err.print("nodes run different versions of the application: an actor may find either", style="dim")
+        cells = (line.name, line.state, f"{line.actors:,}", f"{line.lease_left_s:.1f} s", *place, line.url, application)
+        table.add_row(*map(escape, cells))
+    return table
 
 
 @app.command()

@@ -31,7 +31,7 @@ async def postgres_findings(dsn: str, clock: Clock, chance: Chance) -> list[Find
     try:
         condition = await examine(dsn, clock, chance)
     except EngineFailed as exc:
-        return [failed("engine", str(exc), "start it, or correct --engine; nodes wait for it and go on by themselves")]
+        return [failed("engine", str(exc), "see to that, or correct --engine")]
     return judged(condition)
 
 
