@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sqlite3
@@ -10,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import typer
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from stead.admin import ServerAddress, write_address
 from stead.cli import app
 from stead.cli.child import Job, addresses_table, decode_job
+from stead.cli.console import Commands
 from stead.cli.dev import SavedFiles
 from stead.cli.new import Template
 from stead.clock import SystemClock
@@ -270,6 +273,26 @@ def test_a_missing_data_directory_or_a_wrong_id_is_explained(tmp_path: Path, dat
     """With what to do."""
     assert "--data" in stead("actors", "list", "--data", tmp_path / "nothing", code=1).stderr
     assert "unit/name" in stead("actors", "show", "nonsense", "--data", data, code=1).stderr
+
+
+@pytest.mark.parametrize(("number", "hint"), [(errno.EACCES, "the user that the server runs as"), (errno.ENOSPC, "make room")])
+def test_a_file_that_cannot_be_used_is_explained(number: int, hint: str) -> None:
+    """Whichever it is: most often the server's, for another user than the server's. No traceback, and no exit but 1."""
+    failing = typer.Typer(cls=Commands)
+
+    @failing.command()
+    def look() -> None:
+        raise OSError(number, os.strerror(number), "/srv/shop/.stead/server.json")
+
+    @failing.command()
+    def other() -> None:
+        raise FileNotFoundError(errno.ENOENT, "not here", "/srv")
+
+    result = CliRunner().invoke(failing, ["look"])
+    assert (
+        result.exit_code == 1 and "error: /srv/shop/.stead/server.json cannot be used: " in result.stderr and hint in result.stderr
+    )
+    assert isinstance(CliRunner().invoke(failing, ["other"]).exception, FileNotFoundError)  # ours to mend
 
 
 def test_a_child_gets_its_job_whole(tmp_path: Path) -> None:

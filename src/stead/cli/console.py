@@ -1,11 +1,13 @@
 """What the commands print, and how they fail.
 
 Results go to standard output, everything else to standard error, so that a pipe carries results only. A command that cannot do
-what it was asked raises a `SteadError`; `Commands` turns it into one line and a hint, and exit code 1.
+what it was asked raises a `SteadError`; `Commands` turns it into one line and a hint, and exit code 1. So it does with a file that
+is not for this user, or has no room: that may be any, at any moment.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 from io import StringIO
 from typing import Any
@@ -20,6 +22,14 @@ from stead.errors import SteadError
 from stead.manifest import ManifestErrors
 from stead.redaction import redacted
 
+_AS_WHOM = "run it as the user that the server runs as, with `sudo -u USER` for instance, or correct owner and permissions"
+_HINTS = {  # for what may be wrong with any file that a command meets
+    errno.EACCES: _AS_WHOM,
+    errno.EPERM: _AS_WHOM,
+    errno.EROFS: "name a place that can be written to",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room on the disk",
+}
 PIPE_COLUMNS = 1_000  # an id may have as many bytes
 out = Console(soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -40,6 +50,11 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except SteadError as exc:
             print_failure(exc)
+            raise typer.Exit(1) from exc
+        except OSError as exc:
+            if exc.errno not in _HINTS or exc.filename is None:
+                raise
+            print_failure(CommandFailed(f"{exc.filename} cannot be used: {exc.strerror}", _HINTS[exc.errno]))
             raise typer.Exit(1) from exc
 
 
