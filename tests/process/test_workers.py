@@ -80,6 +80,11 @@ def test_workers_are_one_server(serve: Serve, tmp_path: Path) -> None:
         with serve(COUNTER, data, "--workers", count) as server:
             assert [increment(server, key) for key in KEYS] == [4 if count == "1" else 5] * len(KEYS)
             assert server.end(signal.SIGTERM) == 0
+    said = server.errors.read_text()
+    assert [line.partition("among ")[2] for line in said.splitlines() if "divided" in line or not line] == [
+        "1 instead of 3: 24 actors",
+        "2 instead of 1: 24 actors",
+    ]
 
 
 def test_operators_reach_every_worker(serve: Serve, tmp_path: Path) -> None:

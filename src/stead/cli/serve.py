@@ -99,9 +99,12 @@ def _divide(data: Path, workers: int) -> None:
     if before == workers == 1:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("actors"))
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(f"dividing {data} among {workers} instead of {before}")
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
+        task = progress.add_task(f"dividing {data} among {workers} instead of {before}", total=None)
         divide(data, workers, lambda done, total: progress.update(task, completed=done, total=total))
+        actors = progress.tasks[task].total
+    if actors:
+        err.print(f"divided {data} among {workers} instead of {before}: {actors:,.0f} actors", markup=False)
 
 
 def _check_blobs(place: Path, settings: Settings) -> None:
