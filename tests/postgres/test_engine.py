@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from stead.clock import SystemClock
+from stead.clock import SystemClock, sleep
 from stead.errors import EngineFailed
 from stead.ids import named_id
 from stead.storage.contract import Commit, Refused
@@ -99,12 +99,9 @@ async def test_poison_fails_alone(engine: PostgresEngine) -> None:
     """What cannot be stored fails its own commit; those that shared its statement are applied, earlier ones of its actor too."""
     a, b, c = [await claimed(engine, actor) for actor in (A, B, C)]
     poisoned = b.turn({Random(1).randbytes(3000): b"longer than an index takes, which the server finds"})
-    async with asyncio.TaskGroup() as group:
-        first = group.create_task(engine.commit([a.turn({b"k": b"1"})]))
-        alone = group.create_task(outcome(engine.commit([poisoned])))
-        last = group.create_task(engine.commit([c.turn({b"k": b"3"})]))
-    assert (first.result(), last.result()) == ([True], [True])
-    assert isinstance(alone.result(), EngineFailed)
+    first, alone, last = await engine.commit([a.turn({b"k": b"1"}), poisoned, c.turn({b"k": b"3"})])
+    assert (first, last) == (True, True)
+    assert isinstance(alone, Refused)
     batch = [a.turn({b"k": b"4"}), c.turn({b"k": b"5"}), c.turn(alarms={"\ud800": 1}), c.turn({b"k": b"6"}), a.turn({b"k": b"7"})]
     verdicts = await engine.commit(batch)
     assert [bool(verdict) for verdict in verdicts] == [True, True, False, False, True]
@@ -137,20 +134,17 @@ async def test_a_refusal_says_why(engine: PostgresEngine) -> None:
 
 
 @over_engine
-async def test_batches_in_flight_keep_each_actors_order(engine: PostgresEngine) -> None:
-    """However batches that share actors overlap, each actor's commits apply in the order in which they were sent."""
-    chance = Random(3)
-    turns = [await claimed(engine, named_id("cart", str(number))) for number in range(8)]
-    sent = []
-    async with asyncio.TaskGroup() as group:
-        for number in range(150):
-            batch = [turn.turn({b"k": b"%d" % number}) for turn in chance.sample(turns, chance.randrange(1, 4))]
-            sent.append(group.create_task(engine.commit(batch)))
-            if chance.random() < 0.1:
-                await asyncio.wait([sent[-1]])
-    assert all(all(batch.result()) for batch in sent)
-    for turn in turns:
-        assert (await engine.claim(turn.actor)).seq == turn.seq
+async def test_a_commit_ends_without_its_caller(engine: PostgresEngine) -> None:
+    """A caller that goes away tears nothing, and a release waits for the commit: the next claim finds it."""
+    turns = await claimed(engine, A)
+    async with asyncio.TaskGroup() as tasks:
+        caller = tasks.create_task(engine.commit([turns.turn({b"k": b"v"})]))
+        await sleep(0)
+        caller.cancel()
+        await engine.release(A, turns.claim.epoch)
+    assert caller.cancelled()
+    assert await engine.owner(A) is None
+    assert (await engine.claim(A)).entries == {b"k": b"v"}
 
 
 @over_engine
@@ -178,13 +172,6 @@ DSN: list[str] = []
 @pytest.fixture(autouse=True)
 def _dsn(postgres: str) -> None:
     DSN[:] = [postgres]
-
-
-async def outcome(call: Awaitable[Any]) -> Any:
-    try:
-        return await call
-    except EngineFailed as error:
-        return error
 
 
 def refusal(dsn: str, **options: Any) -> str:

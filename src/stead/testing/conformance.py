@@ -424,13 +424,16 @@ class _Commits(_Openable):
         assert await engine.next_due_ms() is None
 
     @checked
-    async def test_concurrent_batches(self, engine: Engine) -> None:
-        """Batches sent one after the other without waiting apply in that order."""
-        turns = await claimed(engine, A)
+    async def test_batches_under_way_together(self, engine: Engine) -> None:
+        """Batches of different actors that are sent without waiting are all applied, and each is answered for its own."""
+        everyone = [await claimed(engine, named_id("beside", str(number))) for number in range(20)]
+        stale, everyone[3] = everyone[3], await claimed(engine, everyone[3].actor)
         async with asyncio.TaskGroup() as group:
-            answers = [group.create_task(engine.commit([turns.turn({b"k": b"%d" % n})])) for n in range(20)]
+            answers = [group.create_task(engine.commit([turns.turn({b"k": b"v"})])) for turns in everyone]
+            fenced = group.create_task(engine.commit([stale.turn({b"k": b"stale"})]))
         assert [answer.result() for answer in answers] == [[True]] * 20
-        assert await engine.read(A, [b"k"]) == {b"k": b"19"}
+        assert fenced.result() == [False]
+        assert [await everything(engine, turns.actor) for turns in everyone] == [{b"k": b"v"}] * 20
 
 
 class _Reads(_Openable):

@@ -26,9 +26,10 @@ from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure_to_
 from stead.storage.postgres.fence import COUNTER_BITS
 from stead.storage.postgres.schema import check_current, checked_schema, migrate, version_of
 from stead.storage.postgres.statements import Statements
-from stead.storage.postgres.writer import FLIGHTS_MAX, Writer
+from stead.storage.postgres.writer import Writer
 
 CONNECTIONS = 4  # of a node: two commit, two read and claim
+FLIGHTS = 2  # batches worth sending: one is being flushed while the next is being worked on
 OUTCOME_S = 30.0  # what a commit whose connection ended waits for its outcome: most failovers take less
 INCARNATION_MAX = 2**62
 JOINS_MAX = 2**32  # of one engine: how far its incarnations reach, among so many that those of two never meet
@@ -108,7 +109,7 @@ class PostgresEngine:
 
     @property
     def flights(self) -> int:
-        return FLIGHTS_MAX
+        return FLIGHTS
 
     async def claim(self, actor: ActorId) -> Claim:
         self._database.check_open()
@@ -135,7 +136,7 @@ class PostgresEngine:
     async def commit(self, batch: Sequence[Commit]) -> Sequence[Verdict]:
         assert len(batch) <= BATCH_COMMITS_MAX, f"a batch holds {BATCH_COMMITS_MAX} commits at most"
         self._database.check_open()
-        return await self._writer.submit(batch) if batch else []
+        return await self._writer.commit(batch) if batch else []
 
     async def read(self, actor: ActorId, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         return dict(_joined(await self._ask(self._statements.read, actor.text, list(keys)))) if keys else {}

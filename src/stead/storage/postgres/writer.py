@@ -1,7 +1,6 @@
-"""Commits by group: while some statements are under way, what comes collects, and goes with the next one.
+"""Commits in batches: a batch is one statement, or as many as one actor has claims in it.
 
-At most FLIGHTS_MAX statements are under way, and never two that touch the same actor, so the commits of an actor apply in the order
-in which they came. What several callers sent shares a statement; each is answered for its own.
+Callers send no two batches at once that share an actor; each is on its way by itself, and ends whether or not its caller waits.
 
 **Unknown outcomes.** Where a connection ends under a statement, it may have been applied, or even be applied later, by a server
 process that has not noticed; to read `seq` would not settle it. So the same statement is sent again: `seq` lets it be applied once,
@@ -14,35 +13,20 @@ within `outcome_s`, that is `Ambiguous`.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from stead.errors import Ambiguous, EngineFailed
-from stead.storage.contract import BATCH_COMMITS_MAX, Commit, Refused, Verdict
+from stead.storage.contract import Commit, Refused, Verdict
 from stead.storage.postgres.change import FOLDED_MAX, Chain, Change
 from stead.storage.postgres.database import STATEMENT_S_MAX, Database, Pause
 from stead.storage.postgres.failure import CONTENT_ERRORS, DRIVER_ERRORS, Unreached, failure, is_conflict, is_lost
 from stead.storage.postgres.statements import Statements
 
-FLIGHTS_MAX = 2  # statements under way: one is being flushed while the next is being worked on
-GROUP_BYTES_MAX = 16 * 1024 * 1024  # callers stop sharing a statement beyond it; a message may have a GiB
 UNSENT_S_MAX = 5.0  # without a connection, before a batch fails of which nothing was sent
 
 
 class Poisoned(Exception):
     """The server, or the driver, does not take a value. The cause says which."""
-
-
-class Request:
-    """One caller's batch."""
-
-    __slots__ = ("actors", "commits", "done", "size_bytes")
-
-    def __init__(self, commits: Sequence[Commit]) -> None:
-        self.commits = commits
-        self.actors = {commit.actor.text for commit in commits}
-        self.size_bytes = sum(len(value) for commit in commits for value in commit.writes.values() if value is not None)
-        self.done: asyncio.Future[Sequence[Verdict]] = asyncio.get_running_loop().create_future()
 
 
 class Writer:
@@ -53,83 +37,31 @@ class Writer:
         self._statements = statements
         self._incarnation = incarnation
         self._outcome_s = outcome_s
-        self._queue: deque[Request] = deque()  # bounded by who submits: it waits for the answers
-        self._busy: set[str] = set()  # actors of the statements under way
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[list[Verdict]], set[str]] = {}  # batches under way, and their actors
 
-    def submit(self, commits: Sequence[Commit]) -> asyncio.Future[Sequence[Verdict]]:
-        """The verdicts, in order."""
-        request = Request(commits)
-        self._queue.append(request)
-        self._start()
-        return request.done
+    async def commit(self, batch: Sequence[Commit]) -> list[Verdict]:
+        """The verdicts, in order. Raises the first refusal's error where nothing of the batch was applied."""
+        flight = asyncio.get_running_loop().create_task(self._apply(batch))
+        self._flights[flight] = {commit.actor.text for commit in batch}
+        flight.add_done_callback(self._flights.pop)
+        verdicts = await asyncio.shield(flight)
+        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
+        if refused and not any(verdicts):
+            raise refused[0].error
+        return verdicts
 
     async def wait_answered(self, actor: str) -> None:
-        """Until what has been submitted for an actor so far is answered."""
-        while actor in self._busy or any(actor in request.actors for request in self._queue):
-            await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+        """Until the batches under way that have commits of an actor are answered."""
+        flights = [flight for flight, actors in self._flights.items() if actor in actors]
+        if flights:
+            await asyncio.wait(flights)
 
     async def drain(self) -> None:
-        """Until everything that was submitted is answered."""
+        """Until every batch is answered."""
         while self._flights:
             await asyncio.wait(self._flights)
 
-    def _start(self) -> None:
-        while self._queue and len(self._flights) < FLIGHTS_MAX and (group := self._group()):
-            actors = set().union(*(request.actors for request in group))
-            self._busy |= actors
-            flight = asyncio.get_running_loop().create_task(self._fly(group, actors))
-            self._flights.add(flight)
-
-    def _group(self) -> list[Request]:
-        """Take requests that may go now, oldest first. One that has to wait holds up the later ones of its actors."""
-        group: list[Request] = []
-        waiting: list[Request] = []
-        held = set(self._busy)
-        commits = size_bytes = 0
-        for request in self._queue:
-            fits = not group or (
-                commits + len(request.commits) <= BATCH_COMMITS_MAX and size_bytes + request.size_bytes <= GROUP_BYTES_MAX
-            )
-            if fits and held.isdisjoint(request.actors):
-                group.append(request)
-                commits += len(request.commits)
-                size_bytes += request.size_bytes
-            else:
-                waiting.append(request)
-                held |= request.actors
-        self._queue = deque(waiting)
-        return group
-
-    async def _fly(self, group: list[Request], actors: set[str]) -> None:
-        try:
-            verdicts = await self._apply([commit for request in group for commit in request.commits])
-        except BaseException as exc:  # noqa: BLE001 - it belongs to those who wait for the group
-            for request in group:
-                if not request.done.done():
-                    request.done.set_exception(exc if isinstance(exc, Exception) else EngineFailed("the engine was closed"))
-        else:
-            answers = iter(verdicts)
-            for request in group:
-                self._answer(request, [next(answers) for _ in request.commits])
-        finally:
-            self._busy -= actors
-            own = asyncio.current_task()
-            assert own is not None
-            self._flights.discard(own)
-            self._start()
-
-    @staticmethod
-    def _answer(request: Request, verdicts: list[Verdict]) -> None:
-        if request.done.done():
-            return  # who waited was cancelled; the commits stand all the same
-        refused = [verdict for verdict in verdicts if isinstance(verdict, Refused)]
-        if refused and not any(verdicts):
-            request.done.set_exception(refused[0].error)
-        else:
-            request.done.set_result(verdicts)
-
-    async def _apply(self, commits: list[Commit]) -> list[Verdict]:
+    async def _apply(self, commits: Sequence[Commit]) -> list[Verdict]:
         """Make them durable in one statement, or in as many as one actor has claims among them."""
         verdicts: list[Verdict] = [False] * len(commits)
         refused: set[tuple[str, int]] = set()
