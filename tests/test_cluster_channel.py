@@ -56,11 +56,11 @@ class Paper:
 
 
 class Side:
-    """A channel on paper, and what it tells its owner."""
+    """A channel on paper, and what it tells its host."""
 
     def __init__(self, *, is_dialler: bool) -> None:
         self.wire = Paper()
-        self.channel = Channel(self.wire, 7, is_dialler=is_dialler, owner=self)
+        self.channel = Channel(self.wire, 7, is_dialler=is_dialler, host=self)
         self.openings: list[bytes] = []
         self.ears: list[Ear] = []
         self.conversations: list[Conversation] = []

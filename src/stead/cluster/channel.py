@@ -4,10 +4,10 @@
 of the loop leave as one batch; a batch that has grown to BATCH_BYTES leaves at once. Pieces of a payload are put without anything
 in between, so the peer joins one payload at a time.
 
-**Life.** The owner calls `beat` every BEAT_S. A side that had nothing to say then sends an empty batch, and a side that has heard
+**Life.** Its host calls `beat` every BEAT_S. A side that had nothing to say then sends an empty batch, and a side that has heard
 nothing in BEATS_MAX beats ends the channel. Beats are counted, not time: who was busy for long first hears what has come meanwhile.
 
-**End.** Whatever ends it, every open conversation is lost, once, and the owner hears of it, once, after that.
+**End.** Whatever ends it, every open conversation is lost, once, and the host hears of it, once, after that.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ BEATS_MAX = 3  # without a word: a dead peer is noticed after 1.5 to 2 s
 CONVERSATIONS_MAX = 65_536  # that each side may have opened and not finished
 
 
-class Owner(Protocol):
-    """Who has a channel. No method may raise."""
+class Host(Protocol):
+    """Who has a channel, as the channel sees it. No method may raise."""
 
     def accept(self, peer: int, opening: bytes, conversation: Conversation) -> Listener:
         """The peer has opened a conversation; returns who hears the rest of it."""
@@ -60,11 +60,11 @@ class Owner(Protocol):
 class Channel:
     """The receiver of an authenticated wire to the node `peer`."""
 
-    def __init__(self, wire: Wire, peer: int, *, is_dialler: bool, owner: Owner) -> None:
+    def __init__(self, wire: Wire, peer: int, *, is_dialler: bool, host: Host) -> None:
         self.peer = peer
         self._wire = wire
         self._loop = asyncio.get_running_loop()
-        self._owner = owner
+        self._host = host
         self._conversations: dict[int, Conversation] = {}
         self._next = 1 if is_dialler else 2
         self._peer_next = 2 if is_dialler else 1  # the least number that a conversation which the peer opens may have
@@ -185,7 +185,7 @@ class Channel:
     def room(self) -> None:
         for conversation in list(self._conversations.values()):
             conversation.look_for_room()
-        self._owner.room()
+        self._host.room()
 
     def closed(self, reason: str) -> None:
         if self._is_open:
@@ -220,7 +220,7 @@ class Channel:
         self._peer_next = number + 2
         self._peer_count += 1
         conversation = self._conversations[number] = Conversation(self, number)
-        listener = self._owner.accept(self.peer, opening, conversation)
+        listener = self._host.accept(self.peer, opening, conversation)
         conversation.join(listener, opening)
         if not self._is_open:
             listener.lost()
@@ -247,4 +247,4 @@ class Channel:
         self._batch.clear()
         for conversation in list(self._conversations.values()):
             conversation.lose()
-        self._owner.ended(self, reason)
+        self._host.ended(self, reason)

@@ -69,7 +69,7 @@ class Door(Protocol):
         ...
 
 
-class Home(Protocol):
+class Host(Protocol):
     """The edge's side of a node, as its rooms see it."""
 
     places: Places
@@ -86,11 +86,11 @@ class Home(Protocol):
 class EdgeRoom:
     """The connections of this node to one actor, and the way to its owner."""
 
-    def __init__(self, actor: ActorId, home: Home) -> None:
+    def __init__(self, actor: ActorId, host: Host) -> None:
         self.actor = actor
         self.sockets: dict[int, EdgeSocket] = {}
         self.words = 0  # that the owner has said in this session
-        self._home = home
+        self._host = host
         self._number = 0
         self._guests: OwnerSide | None = None  # the owner, or who was asked whether it is
         self._at = 0  # the node of that
@@ -286,25 +286,25 @@ class EdgeRoom:
     def seek(self) -> None:
         """Find the owner, unless that is under way."""
         if self._guests is None and not self._is_seeking and not self._is_over:
-            stop = self._home.places.stop(self.actor, self._hint, self._avoid)
+            stop = self._host.places.stop(self.actor, self._hint, self._avoid)
             if self._pauses == 0 and self._ask(stop):
                 return
             self._is_seeking = True
-            self._home.tasks.start(self._seek())
+            self._host.tasks.start(self._seek())
 
     async def _seek(self) -> None:
         try:
             while self._guests is None and self.sockets and not self._is_over:
                 if self._pauses > 1:
                     await sleep(min(_PAUSE_S * 2 ** min(self._pauses, 10), _PAUSE_S_MAX))
-                places = self._home.places
+                places = self._host.places
                 stop = places.stop(self.actor, self._hint, self._avoid)
                 if self._guests is not None or self._ask(stop):
                     continue  # it may have been told at once that this is the wrong one
                 if not stop:
                     self._avoid.clear()
                     await places.wait_news()
-                elif not await self._home.peers.wait_connected(stop, RETRY_S) and stop != self._hint:
+                elif not await self._host.peers.wait_connected(stop, RETRY_S) and stop != self._hint:
                     self._avoid.add(stop)  # who is said to own it is waited for as long as it is a member
         finally:
             self._is_seeking = False
@@ -314,14 +314,14 @@ class EdgeRoom:
         if node == 0:
             return False
         self._at = node
-        if node == self._home.places.me:
-            self._guests = guests = self._home.door.enter(self.actor, self._home.edge_id, self)
+        if node == self._host.places.me:
+            self._guests = guests = self._host.door.enter(self.actor, self._host.edge_id, self)
             guests.knock()
             return True
         far = FarGuests(self)
-        opening = encode(ForSockets(self.actor.text, self._home.edge_id, self._session, self.words))
+        opening = encode(ForSockets(self.actor.text, self._host.edge_id, self._session, self.words))
         try:
-            far.begin(self._home.peers.open(node, opening, far))
+            far.begin(self._host.peers.open(node, opening, far))
         except Unreachable:
             return False
         self._guests = far
@@ -345,6 +345,6 @@ class EdgeRoom:
             guests, self._guests = self._guests, None
             self.is_attached = False
             self._is_over = True
-            self._home.forget(self)
+            self._host.forget(self)
             if guests is not None:
                 guests.end()

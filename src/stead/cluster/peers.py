@@ -317,7 +317,7 @@ class Peers:
         outcome = self._dials.pop(greeting, None)
         peer = self._peers.setdefault(greeting.peer, Peer(greeting.peer))
         before = peer.channel
-        peer.channel = Channel(greeting.wire, peer.incarnation, is_dialler=outcome is not None, owner=self)
+        peer.channel = Channel(greeting.wire, peer.incarnation, is_dialler=outcome is not None, host=self)
         greeting.wire.receiver = peer.channel
         self._opened += 1
         peer.opened, peer.opened_s = self._opened, self._loop.time()

@@ -50,8 +50,8 @@ class Committer:
     def is_idle(self) -> bool:
         return not self._flights
 
-    def submit(self, commit: Commit, owner: Committed) -> None:
-        self._enqueue((commit, owner))
+    def submit(self, commit: Commit, submitter: Committed) -> None:
+        self._enqueue((commit, submitter))
         if not self._flights or (self._flights < self._engine.flights and self._under_way and self._is_worth_a_flight()):
             self._flights += 1
             self._tasks.start(self._flush())
@@ -81,19 +81,19 @@ class Committer:
             verdicts = await self._engine.commit([commit for commit, _ in batch])
         except Exception as exc:  # noqa: BLE001 - however an engine fails, whoever waits must hear that nothing is durable
             self._landed(batch)
-            for commit, owner in batch:
-                owner.commit_lost(commit, _lost(commit, exc))
+            for commit, submitter in batch:
+                submitter.commit_lost(commit, _lost(commit, exc))
             return
         self._landed(batch)
         self.flushes += 1
-        for (commit, owner), verdict in zip(batch, verdicts, strict=True):
+        for (commit, submitter), verdict in zip(batch, verdicts, strict=True):
             if verdict:
                 self.commits += 1
-                owner.commit_durable(commit)
+                submitter.commit_durable(commit)
             elif isinstance(verdict, Refused):
-                owner.commit_lost(commit, _lost(commit, verdict.error))
+                submitter.commit_lost(commit, _lost(commit, verdict.error))
             else:
-                owner.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))
+                submitter.commit_lost(commit, DurabilityLost(f"another owner has taken over {commit.actor}; this turn was undone"))
 
     def _take(self) -> list[tuple[Commit, Committed]]:
         queue = self._queue

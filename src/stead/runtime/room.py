@@ -28,8 +28,8 @@ RETRY_AFTER_S = 5.0  # told to who finds a room full
 _OWN_ID_BYTES = 8  # of an id that the server makes
 
 
-class Home(Protocol):
-    """The node, as rooms see it."""
+class Here(Protocol):
+    """This node's dispatcher, as rooms see it."""
 
     clock: Clock
     chance: Chance
@@ -58,7 +58,7 @@ class Room:
         self.actor = actor
         self.actor_class = actor_class
         self._rooms = rooms
-        resident = rooms.home.resident(actor)
+        resident = rooms.here.resident(actor)
         self.auto_reply = None if resident is None else resident.auto_reply
         self.connections: dict[int, Inbound] = {}
         self._by_id: dict[str, Inbound] = {}  # the newest with each id, until its last event is in the mailbox
@@ -104,7 +104,7 @@ class Room:
         if turn is not None:
             turn.effect().add(effect, size_bytes)
             return
-        resident = self._rooms.home.resident(self.actor)
+        resident = self._rooms.here.resident(self.actor)
         if resident is None:
             effect.release(None, None)
         else:
@@ -193,10 +193,10 @@ class Room:
         return self._rooms.is_stopping
 
     def elapsed_s(self) -> float:
-        return self._rooms.home.clock.elapsed_s()
+        return self._rooms.here.clock.elapsed_s()
 
     def forward(self, event: SocketEvent, receipt: Receipt) -> None:
-        self._rooms.home.forward(self.actor, event, receipt, None)
+        self._rooms.here.forward(self.actor, event, receipt, None)
 
     def has_room(self, inbound: Inbound) -> bool:
         if self._events < self._events_max and self._bytes < ROOM_BYTES_MAX:
@@ -248,8 +248,8 @@ class Stay(NamedTuple):
 class Rooms:
     """The rooms of a node: one for each actor with connections."""
 
-    def __init__(self, classes: Mapping[str, ActorClass], home: Home) -> None:
-        self.home = home
+    def __init__(self, classes: Mapping[str, ActorClass], here: Here) -> None:
+        self.here = here
         self.is_stopping = False
         self._classes = classes
         self._rooms: dict[str, Room] = {}
@@ -278,7 +278,7 @@ class Rooms:
 
     def id_of(self, handover: Handover) -> str:
         """The client's own id, or a new one."""
-        return connection_id(handover.scope) or self.home.chance.hex(_OWN_ID_BYTES)
+        return connection_id(handover.scope) or self.here.chance.hex(_OWN_ID_BYTES)
 
     def join(self, actor: ActorId, id: str, scope: dict[str, Any], wire: Wire, seat: Seat | None) -> Inbound:
         """Begin a connection."""
@@ -327,7 +327,7 @@ class Rooms:
     def drop(self, room: Room) -> None:
         if self._rooms.get(room.actor.text) is room:
             del self._rooms[room.actor.text]
-            self.home.room_ended(room.actor)
+            self.here.room_ended(room.actor)
 
     # -- the node's end ------------------------------------------------------------------------------------------------------------
 

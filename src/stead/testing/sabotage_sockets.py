@@ -108,11 +108,11 @@ def spawned_work_sends_at_once(right: Any) -> Any:
     """What is sent outside turns waits for nothing."""
 
     def act(self: Room, what: str, effect: Any, size_bytes: int = 0) -> None:
-        home, self._rooms.home = self._rooms.home, _Nobody()  # type: ignore[assignment]
+        here, self._rooms.here = self._rooms.here, _Nobody()  # type: ignore[assignment]
         try:
             right(self, what, effect, size_bytes)
         finally:
-            self._rooms.home = home
+            self._rooms.here = here
 
     return act
 
