@@ -55,7 +55,7 @@ class Scene:
 
 def _counts(turn: Turn) -> bool:
     """Whether what a turn does may still count: nobody has ended it, and its node has a lease if it needs one."""
-    lease = turn.activation._home.lease
+    lease = turn.activation._here.lease
     return not turn.over and (lease is None or lease.is_held)
 
 

@@ -1,4 +1,5 @@
-"""An actor in memory: its mailbox and its turns. What it knows of its durable self, and how a turn commits, is in `state.py`.
+"""An actor in memory: its mailbox and its turns. What it knows of its durable self, and how a turn commits, is in `state.py`; what
+comes back to it from its own calls, in `nesting.py`.
 
 **Turns.** Events wait in the mailbox and run one at a time, in the order they came; those that only read run beside each other.
 The task that ends a turn goes on with the next event, so a busy actor costs no task per event. A turn's end seals it: what it
@@ -9,9 +10,6 @@ its memory may have moved ahead. A turn ended from outside (time limit, abort, l
 whatever its code still does has no effect, and the next event gets a new instance. A lost commit resets the whole activation:
 the next event claims the actor anew.
 
-**Nesting.** An event whose call chain already holds a turn of this actor runs inside that turn, at once. The outer turn's writes
-were committed when it called out, so each of the two rolls back alone; while the inner one runs, the outer one's storage waits.
-
 **Leaving.** In a cluster an actor may be another node's: found out when it is claimed, decided when it is moved, or feared when the
 node's lease ends. Then the events that did not run go back, in their order, to be sent to whoever has the actor.
 """
@@ -20,29 +18,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Protocol, TypeVar
 
-from stead.clock import Clock, sleep
-from stead.errors import Aborted, Ambiguous, DurabilityLost, EngineFailed, Invalid, Overloaded, SteadError, TurnTimeout, Unavailable
-from stead.events import AlarmDue, Chain, Event, SocketEvent
-from stead.ids import ActorId, Chance
+from stead.clock import sleep
+from stead.errors import Aborted, Ambiguous, DurabilityLost, EngineFailed, Overloaded, SteadError, TurnTimeout, Unavailable
+from stead.events import AlarmDue, SocketEvent
+from stead.ids import ActorId
+from stead.runtime import state
 from stead.runtime.chores import is_chore
 from stead.runtime.circles import circle
 from stead.runtime.classes import ActorClass
-from stead.runtime.commits import Committer
 from stead.runtime.context import Context
 from stead.runtime.deadlines import Deadlines
 from stead.runtime.failures import carried
-from stead.runtime.gate import Gate, Lease
+from stead.runtime.gate import Gate
 from stead.runtime.instance import Instance
 from stead.runtime.mailbox import Mailbox
+from stead.runtime.nesting import Nest, outer_turn, refusal
 from stead.runtime.room import Room, Rooms
 from stead.runtime.state import ActorState
-from stead.runtime.tasks import Tasks
-from stead.runtime.turn import CURRENT, TRANSACTION, AlarmFailed, Delivery, Entry, Reply, SignalsAnswered, Turn, Warmed
-from stead.storage.contract import Commit, Engine, OwnedElsewhere
+from stead.runtime.turn import CURRENT, TRANSACTION, AlarmFailed, Delivery, Entry, SignalsAnswered, Turn, Warmed
+from stead.storage.contract import Commit, OwnedElsewhere
 from stead.storage.membership import LeaseLost
 
 RETRY_AFTER_S = 1.0  # told to who is refused by a full mailbox
@@ -64,21 +61,14 @@ class StateLost(Exception):
     """What was being read is not the actor's state any more: control flow, never seen by users."""
 
 
-class Home(Protocol):
-    """The node's part that an activation works with."""
+class Here(state.Here, Protocol):
+    """This node's dispatcher, as an activation sees it."""
 
-    engine: Engine
-    clock: Clock
-    chance: Chance
-    committer: Committer
-    tasks: Tasks
     env: Any
     rooms: Rooms
     deadlines: Deadlines
-    lease: Lease | None
     turns: int
 
-    def forward(self, target: ActorId, event: Event, reply: Reply, caller: Turn | None) -> None: ...
     def idle(self, activation: Activation) -> None: ...
     def alarms_committed(self, commit: Commit) -> None: ...
     async def claimed(self, activation: Activation) -> None:
@@ -93,12 +83,12 @@ class Home(Protocol):
 class Activation:
     """One actor in memory."""
 
-    def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home) -> None:
+    def __init__(self, actor: ActorId, actor_class: ActorClass, here: Here) -> None:
         self.actor = actor
         self.actor_class = actor_class
         self.hibernate_after_s = actor_class.hibernate_after_s
-        self._home = home
-        self._deadline = home.deadlines.after(actor_class.turn_limit_s)
+        self._here = here
+        self._deadline = here.deadlines.after(actor_class.turn_limit_s)
         self._events_max = actor_class.mailbox_events_max
         self._held: list[Delivery] | None = None  # what came since it began to leave
         self._preparing: Delivery | None = None  # for which the actor is being loaded
@@ -110,8 +100,8 @@ class Activation:
         self._instance: Instance | None = None
         self._stale = False  # the instance may be ahead of storage: replace it before the next event
         self.auto_reply: tuple[str, str] | None = None
-        self.state = state = ActorState(actor, actor_class, home, self)
-        self._members = {"id": actor, "env": home.env, "storage": state.storage, "sql": state.sql, "alarms": state.alarms}
+        self.state = own = ActorState(actor, actor_class, here, self)
+        self._members = {"id": actor, "env": here.env, "storage": own.storage, "sql": own.sql, "alarms": own.alarms}
 
     # -- what the node asks ------------------------------------------------------------------------------------------------------
 
@@ -152,18 +142,18 @@ class Activation:
     @property
     def room(self) -> Room | None:
         """Its connections, if it has any."""
-        return self._home.rooms.find(self.actor)
+        return self._here.rooms.find(self.actor)
 
     def spawn_ended(self, task: asyncio.Task[Any]) -> None:
         self.spawned.discard(task)
         if self.is_idle:
-            self._home.idle(self)
+            self._here.idle(self)
 
     def accept(self, delivery: Delivery) -> None:
         """Queue an event, or run it at once inside the turn that waits for it."""
         chain = delivery.event.chain
         if chain:
-            outer = self._outer(chain)
+            outer = outer_turn(chain, self.actor, self.running)
             if outer is not None:
                 self._nest(outer, delivery)
                 return
@@ -225,7 +215,7 @@ class Activation:
         """
         assert self._held is None, f"{self.actor} is leaving already"
         self._held, self._events_max = [], 0
-        clock = self._home.clock
+        clock = self._here.clock
         until_s = clock.elapsed_s() + grace_s
         while not (self.is_quiet or self.is_over) and clock.elapsed_s() < until_s:
             await sleep(_QUIET_POLL_S)
@@ -269,7 +259,7 @@ class Activation:
     def _pump(self) -> None:
         while self.mailbox.waiting and (delivery := self._take()) is not None:
             work = self._work(delivery)
-            delivery.task = self._home.tasks.start_worker(work)
+            delivery.task = self._here.tasks.start_worker(work)
 
     def _take(self) -> Delivery | None:
         return self.mailbox.take(alone=self._instance is None or self._stale)
@@ -289,9 +279,9 @@ class Activation:
                 self._pump()
             else:
                 if self.is_idle:
-                    self._home.idle(self)
+                    self._here.idle(self)
         finally:  # whatever failed, so that it is not kept and is heard of
-            self._home.tasks.end_worker(task)
+            self._here.tasks.end_worker(task)
 
     # -- one turn ----------------------------------------------------------------------------------------------------------------
 
@@ -333,13 +323,13 @@ class Activation:
             self.mailbox.waiting.appendleft(self._preparing)
             self._preparing = None
             return True
-        self._home.not_ours(self, why.owner if isinstance(why, OwnedElsewhere) else 0)
+        self._here.not_ours(self, why.owner if isinstance(why, OwnedElsewhere) else 0)
         return False
 
     def _turn(self, delivery: Delivery) -> Turn:
-        self._home.turns += 1
+        self._here.turns += 1
         self.turns += 1
-        return Turn(self, self._home.turns, delivery, delivery.shared)
+        return Turn(self, self._here.turns, delivery, delivery.shared)
 
     def _answer(self, delivery: Delivery, value: Any, error: BaseException | None) -> None:
         event = delivery.event
@@ -355,7 +345,7 @@ class Activation:
         if not self.state.is_loaded:
             await self.state.load()
             if not self.is_over:
-                await self._home.claimed(self)
+                await self._here.claimed(self)
             if self.is_over or not self.state.is_loaded:
                 raise StateLost
         if self._stale and self.mailbox.exclusive:
@@ -364,7 +354,7 @@ class Activation:
             await self._construct(delivery)
 
     async def _construct(self, delivery: Delivery) -> None:
-        members = {**self._members, "ctx": Context(self, self._home.tasks, self._home.rooms)}
+        members = {**self._members, "ctx": Context(self, self._here.tasks, self._here.rooms)}
         epoch, stored = self.state.epoch, await self.state.stored_attributes()
         if self.state.epoch != epoch:
             raise StateLost
@@ -388,8 +378,8 @@ class Activation:
         self._deadline.watch(turn)
         try:
             value = await work
-            while turn.inner_idle is not None:
-                await turn.inner_idle
+            while turn.nest is not None:
+                await turn.nest.idle
             if turn.reads:
                 self.state.check_read(turn)
                 if turn.effects is not None:
@@ -424,17 +414,18 @@ class Activation:
         """End a turn now: answer it with `error`, leave no trace, and go on with the next event."""
         if turn.over:
             return
-        if turn.inner_turn is not None:
-            self.break_turn(turn.inner_turn, error)
-        while turn.inner:
-            turn.inner.popleft().release(None, error)
+        if (nest := turn.nest) is not None:
+            if nest.turn is not None:
+                self.break_turn(nest.turn, error)
+            while nest.waiting:
+                nest.waiting.popleft().release(None, error)
         turn.over, turn.broken, turn.delivery.turn = True, error, None
         self.running.pop(turn.number, None)
         self.state.drop_writes(turn)
         self._stale = True
         if turn.delivery.task is not None:
             turn.delivery.task.cancel()
-        outer = self._outer(turn.delivery.event.chain)
+        outer = outer_turn(turn.delivery.event.chain, self.actor, self.running)
         if isinstance(error, Ambiguous):  # nor is this the application's fault, which may raise it as well
             self.state.gate.release(turn.delivery, None, carried(error, f"{self.actor}"))
         else:
@@ -443,7 +434,7 @@ class Activation:
             self.mailbox.end()
             self._pump()
             if self.is_idle:
-                self._home.idle(self)
+                self._here.idle(self)
 
     def time_out(self, turn: Turn) -> None:
         limit_s = self.actor_class.turn_limit_s
@@ -457,37 +448,25 @@ class Activation:
 
     # -- nested turns --------------------------------------------------------------------------------------------------------------
 
-    def _outer(self, chain: Chain) -> Turn | None:
-        """The innermost running turn of this actor that waits for an event with this chain."""
-        for ref in reversed(chain):
-            if ref.actor == self.actor and (turn := self.running.get(ref.number)) is not None:
-                return turn
-        return None
-
     def _nest(self, outer: Turn, delivery: Delivery) -> None:
-        if outer.reads and not delivery.shared:
-            delivery.release(
-                None, Invalid(f"a @reads method of {self.actor} called out, and the call came back to write; remove @reads")
-            )
-        elif len(outer.layers) > 1:
-            delivery.release(None, Invalid(f"a call came back to {self.actor} while its storage.transaction() is open"))
-        elif outer.inner is not None and len(outer.inner) >= self.actor_class.mailbox_events_max:
-            delivery.release(None, self._overloaded(len(outer.inner)))
+        nest = outer.nest
+        if (refused := refusal(outer, delivery)) is not None:
+            delivery.release(None, refused)
+        elif nest is not None and len(nest.waiting) >= self.actor_class.mailbox_events_max:
+            delivery.release(None, self._overloaded(len(nest.waiting)))
         else:
             delivery.waiting_in = outer
-            if outer.inner is None:
-                outer.inner = deque()
-            outer.inner.append(delivery)
-            if outer.inner_idle is None:
-                outer.inner_idle = asyncio.get_running_loop().create_future()
-                outer.inner_task = self._home.tasks.start(self._work_inside(outer))
+            if nest is None:
+                nest = outer.nest = Nest()
+                nest.task = self._here.tasks.start(self._work_inside(outer, nest))
+            nest.waiting.append(delivery)
 
-    async def _work_inside(self, outer: Turn) -> None:
+    async def _work_inside(self, outer: Turn, nest: Nest) -> None:
         """Run what came back to `outer`, one after the other."""
-        while outer.inner and not outer.over:
-            delivery = outer.inner.popleft()
-            delivery.task = outer.inner_task
-            turn = outer.inner_turn = self._turn(delivery)
+        while nest.waiting and not outer.over:
+            delivery = nest.waiting.popleft()
+            delivery.task = nest.task
+            turn = nest.turn = self._turn(delivery)
             try:
                 await self.state.seal(outer)
                 assert self._instance is not None
@@ -498,18 +477,16 @@ class Activation:
                 self._answer(delivery, None, exc)
             else:
                 self._answer(delivery, value, None)
-        outer.inner_turn = None
-        idle, outer.inner_idle = outer.inner_idle, None
-        if idle is not None and not idle.done():
-            idle.set_result(None)
+        nest.turn = outer.nest = None
+        nest.end()
 
     # -- what the committer reports ------------------------------------------------------------------------------------------------
 
     def commit_durable(self, commit: Commit) -> None:
         if commit.alarms or commit.erase:
-            self._home.alarms_committed(commit)
+            self._here.alarms_committed(commit)
         if self.state.settle(commit) and self.is_idle:
-            self._home.idle(self)
+            self._here.idle(self)
 
     def commit_lost(self, commit: Commit, error: SteadError) -> None:
         """Start again from what is durable: everything that saw the lost writes is answered with the error."""
@@ -521,7 +498,7 @@ class Activation:
         gate.lose(error)
         log.error("%s", error)
         if self.is_idle:
-            self._home.idle(self)
+            self._here.idle(self)
 
     def _forget(self) -> None:
         self._drop_instance()

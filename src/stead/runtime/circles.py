@@ -27,7 +27,9 @@ def _waits_for(turn: Turn) -> list[Turn]:
         if call.turn is not None:
             waits.append(call.turn)
         elif call.waiting_in is not None:
-            waits.extend(() if call.waiting_in.inner_turn is None else (call.waiting_in.inner_turn,))
+            nest = call.waiting_in.nest
+            if nest is not None and nest.turn is not None:
+                waits.append(nest.turn)
         elif call.waiting_at is not None:
             waits.extend(call.waiting_at.running.values())
     return waits

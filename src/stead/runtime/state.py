@@ -34,8 +34,8 @@ ACTOR_BYTES_MAX = 10 * 1024**3
 ACTIVATION_BYTES = 5900  # what an activation weighs beside its entries and its SQL: measured, see docs/limitations.md
 
 
-class Home(Door, Protocol):
-    """The node's part that an actor's state works with."""
+class Here(Door, Protocol):
+    """This node's dispatcher, as an actor's state sees it."""
 
     engine: Engine
     clock: Clock
@@ -45,29 +45,29 @@ class Home(Door, Protocol):
     lease: Lease | None  # None: nobody else can own actors
 
 
-class Owner(Committed, Protocol):
+class Host(Committed, Protocol):
     """The activation, as its state sees it."""
 
     def accept(self, delivery: Delivery) -> None: ...
 
 
 class ActorState:
-    """The durable side of one activation. `owner` hears how its commits ended."""
+    """The durable side of one activation. `host` hears how its commits ended."""
 
-    def __init__(self, actor: ActorId, actor_class: ActorClass, home: Home, owner: Owner) -> None:
+    def __init__(self, actor: ActorId, actor_class: ActorClass, here: Here, host: Host) -> None:
         self.actor = actor
         self._attribute_keys = list(actor_class.attributes.keys.values())
-        self._home = home
-        self._owner = owner
+        self._here = here
+        self._host = host
         self.epoch = 0  # 0: not loaded
         self.generation = 0  # of the claim
         self._entries: Entries | None = None
         self.attributes: Attributes | None = None  # of the instance, while there is one
         self.gate = Gate(0)
         self.size_bytes = ACTIVATION_BYTES  # an estimate of the memory it holds
-        self.alarms = ActorAlarms(self, home.clock, home.chance, actor_class.handles_alarm)
+        self.alarms = ActorAlarms(self, here.clock, here.chance, actor_class.handles_alarm)
         self.storage = ActorStorage(self)
-        self.sql = ActorSql(self, home.clock)
+        self.sql = ActorSql(self, here.clock)
         self._outbox: Outbox | None = None  # made when the first signal is sent
 
     # -- coming and going ----------------------------------------------------------------------------------------------------------
@@ -84,13 +84,13 @@ class ActorState:
     @property
     def has_peers(self) -> bool:
         """Whether another node may have had the actor before."""
-        return self._home.lease is not None
+        return self._here.lease is not None
 
     @property
     def outbox(self) -> Outbox:
         if self._outbox is None:
-            home = self._home
-            self._outbox = Outbox(self, home, home.clock, home.chance, home.tasks)
+            here = self._here
+            self._outbox = Outbox(self, here, here.clock, here.chance, here.tasks)
         return self._outbox
 
     @property
@@ -100,14 +100,14 @@ class ActorState:
 
     @property
     def receipts(self) -> Receipts:
-        return Receipts(self.entries, self._home.clock, self.generation)
+        return Receipts(self.entries, self._here.clock, self.generation)
 
     async def load(self) -> None:
         """Claim the actor and read it."""
-        claim = await self._home.engine.claim(self.actor)
+        claim = await self._here.engine.claim(self.actor)
         self.epoch, self.generation = claim.epoch, claim.generation
-        self._entries = Entries(self.actor, claim, self._home.engine)
-        lease = self._home.lease
+        self._entries = Entries(self.actor, claim, self._here.engine)
+        lease = self._here.lease
         self.gate = Gate(claim.seq) if lease is None else LeasedGate(claim.seq, lease)
         self._weigh()
 
@@ -209,9 +209,9 @@ class ActorState:
         gate.submitted += 1
         entries.apply(layer, size_bytes, gate.submitted)
         self._weigh()
-        now_ms = self._home.clock.now_ms()
+        now_ms = self._here.clock.now_ms()
         commit = Commit(self.actor, self.epoch, gate.submitted, layer.writes, layer.alarms, size_bytes, now_ms, layer.erased)
-        self._home.committer.submit(commit, self._owner)
+        self._here.committer.submit(commit, self._host)
 
     async def roll_back(self, turn: Turn) -> bool:
         """Leave no trace of what the turn did since its last commit, but in plain attributes. False if it had done nothing."""
@@ -248,7 +248,7 @@ class ActorState:
                 await self.receipts.settle(turn, origin)
 
     def settle_signals(self) -> None:
-        self._owner.accept(Delivery(SignalsAnswered(), NOBODY))
+        self._host.accept(Delivery(SignalsAnswered(), NOBODY))
 
     # -- what the user's code asks -------------------------------------------------------------------------------------------------
 
@@ -256,13 +256,13 @@ class ActorState:
         """The running turn if it need not wait for a nested one: `readable` or `writable` without suspending."""
         turn = self.current(what)
         turn.check(what, writes=writes)
-        return turn if turn.inner_idle is None else None
+        return turn if turn.nest is None else None
 
     async def readable(self, what: str) -> Turn:
         """The running turn, once it may read."""
         turn = self.current(what)
-        while turn.inner_idle is not None:
-            await asyncio.shield(turn.inner_idle)
+        while turn.nest is not None:
+            await asyncio.shield(turn.nest.idle)
         turn.check(what)
         return turn
 

@@ -278,7 +278,7 @@ async def leaving() -> Turn | None:
     if turn is None:
         return None
     turn.check_may_leave()
-    if turn.inner_idle is not None:
+    if turn.nest is not None:
         await turn.activation.state.readable("a call to another unit")
     await turn.activation.state.seal(turn)
     return turn

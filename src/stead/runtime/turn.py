@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +14,7 @@ from stead.storage.entries import Layer
 
 if TYPE_CHECKING:
     from stead.runtime.activation import Activation
+    from stead.runtime.nesting import Nest
 
 CURRENT: ContextVar[Turn | None] = ContextVar("stead_turn", default=None)
 """The turn on whose behalf the running code acts; None outside turns."""
@@ -135,11 +135,8 @@ class Turn:
         "delivery",
         "effects",
         "final",
-        "inner",
-        "inner_idle",
-        "inner_task",
-        "inner_turn",
         "layers",
+        "nest",
         "number",
         "over",
         "reads",
@@ -163,10 +160,7 @@ class Turn:
         self.sql_sealed = False  # and the changed pages are in its layer
         self.deadline_s = 0.0
         self.calls: set[Delivery] | None = None  # what it waits for in other actors
-        self.inner: deque[Delivery] | None = None  # events that came back along its call chain
-        self.inner_turn: Turn | None = None
-        self.inner_task: asyncio.Task[None] | None = None
-        self.inner_idle: asyncio.Future[None] | None = None  # set while inner turns run
+        self.nest: Nest | None = None  # events that came back along its call chain, while there are any
 
     @property
     def chain(self) -> Chain:

@@ -109,7 +109,7 @@ def calls_to_peers_before_commit(right: Any) -> Any:
     """A call to an actor that is not here leaves at once."""
 
     def is_early(held: Held) -> bool:
-        return isinstance(held, Outgoing) and held.target.text not in held.caller.activation._home.activations  # type: ignore[attr-defined]
+        return isinstance(held, Outgoing) and held.target.text not in held.caller.activation._here.activations  # type: ignore[attr-defined]
 
     return _early(right, is_early)
 
