@@ -10,7 +10,6 @@ A machine without Chromium or without an example's npm packages skips; in CI tha
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Protocol
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.lacking import lack
 from tests.process.conftest import Serve, serving
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +38,6 @@ class Packages(Protocol):
     def __call__(self, example: Path) -> None: ...
 
 
-def _lacking(reason: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, and CI must not skip it")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def serve() -> Serve:
     return serving
@@ -53,7 +47,7 @@ def serve() -> Serve:
 def packages() -> Packages:
     def check(example: Path) -> None:
         if not (example / "node_modules").is_dir():
-            _lacking(f"npm packages are missing (run `npm ci` in {example.relative_to(ROOT)})")
+            lack(f"npm packages are missing (run `npm ci` in {example.relative_to(ROOT)})")
 
     return check
 
@@ -62,7 +56,7 @@ def packages() -> Packages:
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, _NAMES)), None)
     if path is None:
-        _lacking("Chromium is not installed")
+        lack("Chromium is not installed")
     # In a container there is neither the sandbox's privilege nor much of /dev/shm; only the examples' own pages are visited.
     with (
         sync_playwright() as playwright,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lacking import lack
 from tests.process.conftest import environment
 
 pytestmark = pytest.mark.process
@@ -63,9 +64,7 @@ def test_the_clients_of_npm_work_unchanged() -> None:
     """Addresses, hooks, sockets, documents are what they expect; a kill -9 loses and doubles nothing; the idle stay connected."""
     reason = lacking()
     if reason is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"{reason}, and CI must not skip it")
-        pytest.skip(reason)
+        lack(reason)
     code, output = node_tests()
     if code != 0:
         failing = output.partition("failing tests:")[2] or output
