@@ -10,7 +10,7 @@ import pytest
 from stead import Actor, Overloaded, Request, Socket, durable
 from stead.clock import sleep
 from stead.cluster import Conversation
-from stead.cluster.far import UNHEARD_BYTES_MAX, FarEdge
+from stead.cluster.far_edge import UNHEARD_BYTES_MAX, FarEdge
 from stead.cluster.words import Handled, Keeps, Sent, Welcome, decode_from_owner
 from stead.events import Frame
 from stead.ids import named_id

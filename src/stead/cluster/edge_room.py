@@ -22,7 +22,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from stead.clock import sleep
-from stead.cluster.far import FarGuests
+from stead.cluster.far_guests import FarGuests
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.sides import OwnerSide
 from stead.cluster.sockets import EdgeSocket

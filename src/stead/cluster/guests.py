@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from stead.api import HTTPException
-from stead.cluster.far import FarEdge
+from stead.cluster.far_edge import FarEdge
 from stead.cluster.sides import EdgeSide
 from stead.cluster.words import Remainder
 from stead.errors import SteadError

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Protocol
 
 from stead.cluster.conversation import Conversation, Listener
-from stead.cluster.far import FarEdge
+from stead.cluster.far_edge import FarEdge
 from stead.cluster.guests import Guest, Guests
 from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.sides import EdgeSide

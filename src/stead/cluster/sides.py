@@ -1,4 +1,4 @@
-"""What an edge and an owner say to each other about connections: in a call where both are on one node, else through `far.py`."""
+"""What an edge and an owner say to each other about connections: in a call where both are on one node, else over a channel."""
 
 from __future__ import annotations
 

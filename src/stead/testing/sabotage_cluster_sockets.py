@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stead.cluster.edge_room import EdgeRoom
-from stead.cluster.far import FarEdge
+from stead.cluster.far_edge import FarEdge
 from stead.cluster.guests import Guests
 from stead.cluster.halls import Halls
 from stead.cluster.sockets import EdgeSocket
