@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from stead.cli.http import KEEP_ALIVE_S, HttpServer
 from stead.cli.listening import listen
-from stead.cli.server import KEEP_ALIVE_S, HttpServer
 from stead.clock import SystemClock, sleep
 from stead.events import Fetch
 from stead.gateway import Directory, Edge, Gateway, Site, SocketLimits

@@ -158,7 +158,7 @@ def test_clients_that_never_finish_their_request_stop_nobody(server: Server, cli
 @pytest.mark.parametrize("sent", [b"", b"GET / HTTP/1.1\r\nhost: a\r\nx: ", b"GET /_stead/ready HTTP/1.1\r\nhost: a\r\n\r\nGET /"])
 def test_a_header_that_does_not_come_ends_the_connection(serve: Serve, boxes: Path, tmp_path: Path, sent: bytes) -> None:
     """The first of a connection or a later one: after its time the server hangs up, however the bytes trickle."""
-    hurried = "import stead.cli.server as server; server.HEADER_S_MAX = 0.3; from stead.cli import main; main()"
+    hurried = "import stead.cli.http as http; http.HEADER_S_MAX = 0.3; from stead.cli import main; main()"
     with serve(boxes, tmp_path / "data", launcher=("-c", hurried)) as server, connect(server) as connection:
         connection.sendall(sent)
         connection.settimeout(0.02)
