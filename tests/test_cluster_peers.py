@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -29,6 +30,16 @@ async def in_time(wait: Awaitable[object]) -> None:
             await wait
     except TimeoutError as exc:
         raise AssertionError("somebody waits for ever") from exc
+
+
+@asynccontextmanager
+async def pair() -> AsyncIterator[tuple[MemoryNetwork, Node, Node]]:
+    """A network, and two nodes on it with a channel to each other, which are stopped in the end."""
+    network = MemoryNetwork(1)
+    nodes = a, b = await start_nodes(network, "a", "b")
+    await connect(nodes)
+    yield network, a, b
+    await stop_nodes(nodes)
 
 
 class Talk:
@@ -285,18 +296,15 @@ def test_only_members_keep_a_channel() -> None:
     """A channel to a node that is no longer listed ends, and its incarnation is not let in again."""
 
     async def scene() -> None:
-        network = MemoryNetwork(1)
-        nodes = a, b = await start_nodes(network, "a", "b")
-        await connect(nodes)
-        ear = Ear()
-        a.peers.open(b.incarnation, b"", ear)
-        tell([a], a)
-        assert ear.losses == 1
-        assert not await a.peers.wait_connected(b.incarnation, 60.0)
-        assert asyncio.get_running_loop().time() < 10, "it waited for a node that is no member"
-        await sleep(60.0)
-        assert not a.peers.is_connected(b.incarnation) and not b.peers.is_connected(a.incarnation)
-        await stop_nodes(nodes)
+        async with pair() as (_, a, b):
+            ear = Ear()
+            a.peers.open(b.incarnation, b"", ear)
+            tell([a], a)
+            assert ear.losses == 1
+            assert not await a.peers.wait_connected(b.incarnation, 60.0)
+            assert asyncio.get_running_loop().time() < 10, "it waited for a node that is no member"
+            await sleep(60.0)
+            assert not a.peers.is_connected(b.incarnation) and not b.peers.is_connected(a.incarnation)
 
     run(scene())
 
@@ -331,24 +339,21 @@ def test_a_new_life_is_a_new_peer() -> None:
     """Who becomes another incarnation loses its channels, and gets new ones under the new name only."""
 
     async def scene() -> None:
-        network = MemoryNetwork(1)
-        nodes = a, b = await start_nodes(network, "a", "b")
-        await connect(nodes)
-        ears = Ear(), Ear()
-        a.peers.open(b.incarnation, b"", ears[0])
-        b.peers.open(a.incarnation, b"", ears[1])
-        b.incarnation = 202
-        b.peers.become(202)
-        assert ears[1].losses == 1
-        await sleep(1.0)
-        assert ears[0].losses == 1
-        assert not a.peers.is_connected(102) and not a.peers.is_connected(202)
-        tell(nodes)
-        await connect(nodes)
-        b.peers.become(0)
-        await sleep(1.0)
-        assert not a.peers.is_connected(202), "a node without a lease has a channel"
-        await stop_nodes(nodes)
+        async with pair() as (_, a, b):
+            ears = Ear(), Ear()
+            a.peers.open(b.incarnation, b"", ears[0])
+            b.peers.open(a.incarnation, b"", ears[1])
+            b.incarnation = 202
+            b.peers.become(202)
+            assert ears[1].losses == 1
+            await sleep(1.0)
+            assert ears[0].losses == 1
+            assert not a.peers.is_connected(102) and not a.peers.is_connected(202)
+            tell([a, b])
+            await connect([a, b])
+            b.peers.become(0)
+            await sleep(1.0)
+            assert not a.peers.is_connected(202), "a node without a lease has a channel"
 
     run(scene())
 
@@ -384,23 +389,20 @@ def test_a_full_channel_opens_nothing_until_it_has_room() -> None:
     """Past the bound `open` refuses and nothing was sent; `wait_connected` and `wait_room` wait until the wire has room."""
 
     async def scene() -> None:
-        network = MemoryNetwork(1)
-        nodes = a, b = await start_nodes(network, "a", "b")
-        await connect(nodes)
-        network.partition(["a"], ["b"], one_way=True)
-        ears = []
-        with pytest.raises(Unreachable, match="too much waits"):
-            while True:
-                ears.append(Ear())
-                conversation = a.peers.open(b.incarnation, bytes(100_000), ears[-1])
-        conversation.end()
-        assert 0 <= (len(ears) - 1) * 100_000 - FULL_BYTES <= 2 * 100_000
-        assert not a.peers.is_connected(b.incarnation)
-        network.heal()
-        assert await a.peers.wait_connected(b.incarnation, 1.0)
-        await sleep(1.0)
-        assert [len(ear.heard[0]) for _, ear in b.accepted] == [100_000] * (len(ears) - 1)
-        await stop_nodes(nodes)
+        async with pair() as (network, a, b):
+            network.partition(["a"], ["b"], one_way=True)
+            ears = []
+            with pytest.raises(Unreachable, match="too much waits"):
+                while True:
+                    ears.append(Ear())
+                    conversation = a.peers.open(b.incarnation, bytes(100_000), ears[-1])
+            conversation.end()
+            assert 0 <= (len(ears) - 1) * 100_000 - FULL_BYTES <= 2 * 100_000
+            assert not a.peers.is_connected(b.incarnation)
+            network.heal()
+            assert await a.peers.wait_connected(b.incarnation, 1.0)
+            await sleep(1.0)
+            assert [len(ear.heard[0]) for _, ear in b.accepted] == [100_000] * (len(ears) - 1)
 
     run(scene())
 
@@ -409,21 +411,18 @@ def test_who_keeps_too_much_loses_the_conversation_only() -> None:
     """A sender that never waits and a listener that never consumes: past the bound both are told, and the channel lives."""
 
     async def scene() -> None:
-        network = MemoryNetwork(1)
-        nodes = a, b = await start_nodes(network, "a", "b")
-        b.answer = Slow  # type: ignore[method-assign]
-        await connect(nodes)
-        other, greedy = Ear(), Ear()
-        a.peers.open(b.incarnation, b"", other)
-        conversation = a.peers.open(b.incarnation, b"", greedy)
-        for _ in range(UNCONSUMED_BYTES_MAX // 1_000_000 + 1):
-            conversation.send(bytes(1_000_000))
-        await sleep(1.0)
-        assert greedy.losses == b.accepted[1][1].losses == 1
-        assert not other.losses and a.peers.is_connected(b.incarnation)
-        with pytest.raises(Invalid, match="bytes at most"):
-            a.peers.open(b.incarnation, b"", Ear()).send(bytes(PAYLOAD_BYTES_MAX + 1))
-        await stop_nodes(nodes)
+        async with pair() as (_, a, b):
+            b.answer = Slow  # type: ignore[method-assign]
+            other, greedy = Ear(), Ear()
+            a.peers.open(b.incarnation, b"", other)
+            conversation = a.peers.open(b.incarnation, b"", greedy)
+            for _ in range(UNCONSUMED_BYTES_MAX // 1_000_000 + 1):
+                conversation.send(bytes(1_000_000))
+            await sleep(1.0)
+            assert greedy.losses == b.accepted[1][1].losses == 1
+            assert not other.losses and a.peers.is_connected(b.incarnation)
+            with pytest.raises(Invalid, match="bytes at most"):
+                a.peers.open(b.incarnation, b"", Ear()).send(bytes(PAYLOAD_BYTES_MAX + 1))
 
     run(scene())
 
@@ -432,23 +431,20 @@ def test_an_aborted_conversation_is_lost_there_and_silent_here() -> None:
     """`abort` is the peer's `lost`; what was under way in the other direction is dropped."""
 
     async def scene() -> None:
-        network = MemoryNetwork(1)
-        nodes = a, b = await start_nodes(network, "a", "b")
-        await connect(nodes)
-        ear = Ear()
-        conversation = a.peers.open(b.incarnation, b"", ear)
-        await sleep(0.1)
-        theirs = b.accepted[0][1]
-        assert isinstance(theirs, Answering)
-        theirs.conversation.send(b"on the way")
-        conversation.abort()
-        conversation.send(b"too late")
-        conversation.end()
-        conversation.consumed(10)
-        await conversation.wait_room()
-        await sleep(0.1)
-        assert theirs.losses == 1 and conversation.is_over and theirs.conversation.is_over
-        assert ear.heard == [] and not ear.losses and not ear.has_ended
-        await stop_nodes(nodes)
+        async with pair() as (_, a, b):
+            ear = Ear()
+            conversation = a.peers.open(b.incarnation, b"", ear)
+            await sleep(0.1)
+            theirs = b.accepted[0][1]
+            assert isinstance(theirs, Answering)
+            theirs.conversation.send(b"on the way")
+            conversation.abort()
+            conversation.send(b"too late")
+            conversation.end()
+            conversation.consumed(10)
+            await conversation.wait_room()
+            await sleep(0.1)
+            assert theirs.losses == 1 and conversation.is_over and theirs.conversation.is_over
+            assert ear.heard == [] and not ear.losses and not ear.has_ended
 
     run(scene())

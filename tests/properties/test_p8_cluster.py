@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -30,6 +31,7 @@ CRON = "* * * * *"
 MINUTES, CRASHES = 4, 4
 CLIENTS, MOVES, AMOUNT_MAX = 4, 10, 1000
 FAILOVERS, LOST_MAX = 4, 6
+TARGETS_NODE, SENDERS_NODE, OTHER_NODE = range(NODES)
 HELD_UP_S = 1.5  # that a channel survives
 FORGETTING = 10  # one seed in so many waits until nothing of it is remembered: ten minutes of heartbeats
 NOTICED_S = 1.0  # after which a node that cannot be reached may be known to be so
@@ -145,19 +147,26 @@ class Sender(Actor):
         await self.env.TARGET.get("t").signal("take")
 
 
-async def left_behind(seed: int) -> None:
-    """A sender moves while the node that it leaves cannot reach the target's: its next one sends the signal again."""
-    chance, target_node, sender_node, other_node = Chance(seed), *range(NODES)
+@asynccontextmanager
+async def parted(chance: Chance) -> AsyncIterator[tuple[Cluster, Any, Any]]:
+    """A cluster, a sender and its target, whose first signal has come: then their nodes cannot reach each other any more."""
     async with Cluster.of(actors={"target": Target, "sender": Sender}, nodes=NODES) as cluster:
         target, sender = cluster.env.TARGET.get("t"), cluster.env.SENDER.get("s")
         await sender.send()
         await sleep(chance.fraction())
-        await move(cluster, target, target_node)
-        await move(cluster, sender, sender_node)
-        cluster.partition(sender_node, target_node)
+        await move(cluster, target, TARGETS_NODE)
+        await move(cluster, sender, SENDERS_NODE)
+        cluster.partition(SENDERS_NODE, TARGETS_NODE)
+        yield cluster, sender, target
+
+
+async def left_behind(seed: int) -> None:
+    """A sender moves while the node that it leaves cannot reach the target's: its next one sends the signal again."""
+    chance = Chance(seed)
+    async with parted(chance) as (cluster, sender, target):
         await sleep(NOTICED_S + chance.fraction())
-        await cluster.env_at(sender_node).SENDER.get("s").send()
-        await move(cluster, sender, other_node)
+        await cluster.env_at(SENDERS_NODE).SENDER.get("s").send()
+        await move(cluster, sender, OTHER_NODE)
         await sleep(WAITS_S + chance.fraction())
         cluster.heal()
         await sleep(2 * LEASE_S)
@@ -167,17 +176,11 @@ async def left_behind(seed: int) -> None:
 
 async def overtaken(seed: int) -> None:
     """A sender moves while its signal is held up between two nodes. It arrives last: after it was sent again, taken and settled."""
-    chance, target_node, sender_node, other_node = Chance(seed), *range(NODES)
-    async with Cluster.of(actors={"target": Target, "sender": Sender}, nodes=NODES) as cluster:
-        target, sender = cluster.env.TARGET.get("t"), cluster.env.SENDER.get("s")
-        await sender.send()
-        await sleep(chance.fraction())
-        await move(cluster, target, target_node)
-        await move(cluster, sender, sender_node)
-        cluster.partition(sender_node, target_node)
-        await cluster.env_at(sender_node).SENDER.get("s").send()
-        await move(cluster, sender, other_node)
-        await cluster.env_at(other_node).SENDER.get("s").send()
+    chance = Chance(seed)
+    async with parted(chance) as (cluster, sender, target):
+        await cluster.env_at(SENDERS_NODE).SENDER.get("s").send()
+        await move(cluster, sender, OTHER_NODE)
+        await cluster.env_at(OTHER_NODE).SENDER.get("s").send()
         await sleep(HELD_UP_S * chance.fraction())
         cluster.heal()
         await sleep(2 * LEASE_S)
