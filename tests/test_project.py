@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("DESIGN.md")])
+SOURCE = ROOT / "src" / "stead"
+DESIGNS = sorted(SOURCE.rglob("DESIGN.md"))
+DESIGN_LINES_MAX = 150
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("*.md"))
 
 
@@ -43,6 +47,19 @@ def test_decisions_are_numbered() -> None:
     for page in DECISIONS:
         headings = re.findall(r"^## (.+)$", page.read_text(), re.MULTILINE)
         assert headings == ["Decision", "Why", "What it costs"], page.name
+
+
+@pytest.mark.parametrize("page", DESIGNS, ids=lambda page: page.parent.name)
+def test_a_design_names_each_file_of_its_package(page: Path) -> None:
+    """Whoever opens a package for the first time finds every file in its page, and no file that is not there."""
+    text = page.read_text()
+    named = {part for path in re.findall(r"`([a-z0-9_*/]+?)(?:\.py|/)?`", text) for part in path.split("/")}
+    parts = [path.stem for path in page.parent.glob("*.py") if path.stem != "__init__"]
+    parts += [path.parent.name for path in page.parent.glob("*/__init__.py")]
+    assert [part for part in parts if not any(fnmatch(part, name) for name in named)] == []
+    for name in re.findall(r"`([a-z0-9_/]+\.py)`", text):
+        assert any(page.parent.rglob(name)) or (SOURCE / name).exists() or (ROOT / name).exists(), name
+    assert len(text.splitlines()) <= DESIGN_LINES_MAX
 
 
 def test_every_promise_has_its_property() -> None:

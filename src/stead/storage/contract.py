@@ -1,4 +1,4 @@
-"""What an engine must do: the contract that `memory`, `sqlite` and later engines keep, checked by one conformance suite.
+"""What an engine must do: the contract that `memory`, `sqlite` and `postgres` keep, checked by one conformance suite.
 
 An engine keeps each actor's *entries* (its whole durable self, as bytes), a *registry* of the actors there are, and an index of
 their *alarms*. Ownership is a number: `claim` hands out an epoch, larger than every earlier one of that actor, and `commit`
