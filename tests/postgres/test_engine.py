@@ -27,6 +27,7 @@ from tests.postgres.conftest import OpenPostgres, schema_of_this_process
 A, B, C = named_id("cart", "a"), named_id("cart", "b"), named_id("cart", "c")
 NODE = NodeInfo("node", "127.0.0.1:1")
 SCHEMA = schema_of_this_process()
+LIMIT_S = 60.0
 
 
 def over_engine(
@@ -154,6 +155,26 @@ async def test_a_cold_start_claims_side_by_side(engine: PostgresEngine) -> None:
     claims = await asyncio.gather(*(engine.claim(actor) for actor in actors))
     assert len({claim.epoch for claim in claims}) == 200
     assert await engine.owned() == {engine.incarnation: 200}
+
+
+@over_engine
+async def test_an_actor_that_appears_under_a_claim_is_claimed_whole(engine: PostgresEngine) -> None:
+    """Its first commit came, and its owner left, after the claim had looked and before it took hold: nothing of that is missed."""
+    other = await asyncpg.connect(DSN[0])
+    try:
+        async with other.transaction():  # what another node does, as the claim sees it: all at once
+            number = await other.fetchval(f"SELECT nextval('{SCHEMA}.counter')")
+            await other.execute(f"INSERT INTO {SCHEMA}.actors VALUES ('{A.text}', {number}, NULL, 1, 1, 1, 1, 2, 7, 7)")
+            await other.execute(f"INSERT INTO {SCHEMA}.entries VALUES ({number}, 'k', 0, 0, 'v')")
+            claiming = asyncio.ensure_future(engine.claim(A))  # noqa: TID251
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%claimed%'"
+            async with asyncio.timeout(LIMIT_S):
+                while not await query(DSN[0], waits):
+                    await sleep(0.01)
+        claim = await claiming
+    finally:
+        await other.close()
+    assert (claim.seq, claim.size_bytes, claim.entries) == (1, 2, {b"k": b"v"})
 
 
 @over_engine

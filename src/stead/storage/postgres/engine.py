@@ -218,8 +218,9 @@ class PostgresEngine:
         entries: dict[bytes, bytes] | None = None
         if size_bytes <= LOAD_BYTES_MAX:
             entries = {row["key"]: row["value"] for row in rows if row["key"] is not None}
-            if head["seen_seq"] not in {None, seq} or any(row["pieces"] for row in rows):
-                # A commit became durable while the claim waited for it, or the size was given too small: nothing changes any more.
+            if (head["seen_seq"] or 0) != seq or any(row["pieces"] for row in rows):
+                # Commits became durable since the claim began, of an actor that was not there perhaps, or the size was given too
+                # small: nothing changes any more.
                 entries = dict(await self.scan(actor, b"", None))
         return Claim(epoch, seq, size_bytes, entries, epoch >> COUNTER_BITS)
 
