@@ -144,6 +144,29 @@ def test_a_standby_is_refused(pair: tuple[Database, Database]) -> None:
     asyncio.run(run())
 
 
+def test_a_standby_is_not_read(pair: tuple[Database, Database]) -> None:
+    """Where an address names several servers and the primary is away, its standby is not asked: what it has may be out of date."""
+
+    async def run() -> None:
+        primary, standby = pair
+        hosts = ",".join(f"127.0.0.1:{database.port}" for database in pair)
+        engine = await PostgresEngine.open(f"postgresql://postgres@{hosts}/postgres", SystemClock())
+        await engine.join(NodeInfo("node", "127.0.0.1:1"), 600)
+        turns = await claimed(engine, A)
+        assert await engine.commit([turns.turn({b"k": b"old"})]) == [True]
+        await until(standby, "EXISTS (SELECT 1 FROM stead.entries)")
+        await asyncio.to_thread(standby.query, "SELECT pg_wal_replay_pause()")
+        assert await engine.commit([turns.turn({b"k": b"new"})]) == [True]
+        await asyncio.to_thread(primary.kill)
+        with pytest.raises(EngineFailed, match="takes no writes, as a standby does"):
+            await engine.read(A, [b"k"])
+        await asyncio.to_thread(primary.start)
+        assert await engine.read(A, [b"k"]) == {b"k": b"new"}
+        await engine.close()
+
+    asyncio.run(run())
+
+
 def test_a_lease_is_not_taken_from_under_a_renewal(pair: tuple[Database, Database]) -> None:
     """Who wants an actor of an expired node ends that node first: its next renewal raises, it is never owner beside another."""
 

@@ -7,6 +7,9 @@ some planning. Nothing else of a session is used: no setting, lock, listener or 
 
 A server keeps the plan of a prepared statement, and a plan for a table of ten rows walks it whole. So a statement is prepared anew
 when twice as many have run since it was, and after a while in any case: other nodes let tables grow as well.
+
+**Only servers that take writes.** An address may name several, of which a standby answers while the primary does not: what it would
+show is out of date. So each new connection is asked whether it may write, unless reading is all that it is for.
 """
 
 from __future__ import annotations
@@ -59,10 +62,11 @@ class _Connection:
 
 
 class Connections:
-    """At most `size` connections to `dsn`."""
+    """At most `size` connections to `dsn`; with `reads_only` a server that takes no writes will do."""
 
-    def __init__(self, dsn: str, size: int, clock: Clock) -> None:
+    def __init__(self, dsn: str, size: int, clock: Clock, *, reads_only: bool = False) -> None:
         self._dsn = dsn
+        self._reads_only = reads_only
         self._clock = clock
         self._queries = 0
         self._room = asyncio.Semaphore(size)
@@ -149,6 +153,13 @@ class Connections:
         if self._is_closed:
             raise Unreached("the engine is closed")
         try:
-            return _Connection(await asyncpg.connect(self._dsn, statement_cache_size=0, timeout=CONNECT_S_MAX))
+            raw = await asyncpg.connect(self._dsn, statement_cache_size=0, timeout=CONNECT_S_MAX)
+            try:
+                if not self._reads_only and await raw.fetchval("SHOW transaction_read_only", timeout=CONNECT_S_MAX) == "on":
+                    raise asyncpg.ReadOnlySQLTransactionError("transaction_read_only is on")
+            except BaseException:
+                raw.terminate()
+                raise
+            return _Connection(raw)
         except DRIVER_ERRORS as exc:
             raise Unreached from exc

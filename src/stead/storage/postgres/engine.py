@@ -74,7 +74,7 @@ class PostgresEngine:
         where = shown(dsn)
         if not dsn.startswith(("postgresql://", "postgres://")):
             raise EngineFailed(f"{where!r} is no address of a database: it reads postgresql://user:password@host:port/database")
-        pool = Connections(dsn, connections, clock)
+        pool = Connections(dsn, connections, clock, reads_only=read_only)
         database = Database(dsn, checked_schema(schema), pool, clock)
 
         async def prepare(connection: Any) -> None:
@@ -84,8 +84,6 @@ class PostgresEngine:
             if read_only:
                 check_current(await version_of(connection, schema), schema, where)
                 return
-            if await connection.fetchval("SHOW transaction_read_only") == "on":
-                raise asyncpg.ReadOnlySQLTransactionError("transaction_read_only is on")
             await migrate(connection, schema)
             await database.fence.learn(connection)
 
