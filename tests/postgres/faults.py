@@ -36,6 +36,7 @@ class Gate:
         self._target = target
         self._is_open = asyncio.Event()
         self._is_open.set()
+        self._silenced: list[asyncio.Event] = []
         self._streams: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server
         self.port = 0
@@ -50,10 +51,19 @@ class Gate:
     def open(self) -> None:
         self._is_open.set()
 
+    def silence(self) -> None:
+        """Let nothing pass on what is open now, for ever, and tell nobody; what connects later is served."""
+        self.shut()
+        self._silenced.append(self._is_open)
+        self._is_open = asyncio.Event()
+        self._is_open.set()
+
     async def close(self) -> None:
         """Reset what is open. Returns when nothing of it is left to a later test."""
         self._server.close()
         self.open()
+        for silenced in self._silenced:
+            silenced.set()
         for _ in range(ACCEPT_STEPS):
             await sleep(0)
         while self._streams:
@@ -62,16 +72,16 @@ class Gate:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ends = [writer]
+        ends, is_open = [writer], self._is_open
         self._streams.add(writer)
         try:
-            await self._is_open.wait()
+            await is_open.wait()
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
             ends.append(far_writer)
             self._streams.add(far_writer)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, far_writer))
-                tasks.create_task(self._pump(far_reader, writer))
+                tasks.create_task(self._pump(reader, far_writer, is_open))
+                tasks.create_task(self._pump(far_reader, writer, is_open))
         except* OSError:
             for end in ends:
                 end.transport.abort()
@@ -79,10 +89,10 @@ class Gate:
             await asyncio.gather(*(end.wait_closed() for end in ends), return_exceptions=True)
             self._streams.difference_update(ends)
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_open: asyncio.Event) -> None:
         try:
             while data := await reader.read(1 << 16):
-                await self._is_open.wait()
+                await is_open.wait()
                 writer.write(data)
                 await writer.drain()
         finally:

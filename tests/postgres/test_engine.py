@@ -158,6 +158,45 @@ async def test_a_cold_start_claims_side_by_side(engine: PostgresEngine) -> None:
 
 
 @over_engine
+async def test_the_lease_and_commits_go_before_a_crowd(engine: PostgresEngine) -> None:
+    """However many claims wait for a connection, a renewal and a commit wait for none of them: no crowd costs a node its actors."""
+    turns = await claimed(engine, A)
+    done: list[str] = []
+
+    async def note(name: str, call: Awaitable[Any]) -> None:
+        await call
+        done.append(name)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(300):
+            tasks.create_task(note("claim", engine.claim(named_id("cold", str(number)))))
+        await sleep(0)
+        for _ in range(3):
+            await note("renewal", engine.renew())
+            await note("commit", engine.commit([turns.turn({b"k": b"v"})]))
+        assert done.count("claim") < 150
+
+
+@over_engine
+async def test_a_lock_on_the_tables_costs_no_lease(engine: PostgresEngine) -> None:
+    """While nothing can be read or claimed, as under VACUUM FULL, the lease is renewed; what waited goes on after it."""
+    await engine.claim(A)
+    keeper = await asyncpg.connect(DSN[0])
+    try:
+        async with asyncio.TaskGroup() as tasks, keeper.transaction():
+            await keeper.execute(f"LOCK TABLE {SCHEMA}.actors, {SCHEMA}.entries IN ACCESS EXCLUSIVE MODE")
+            waiting = [tasks.create_task(engine.claim(actor)) for actor in (A, B, C)]
+            waiting += [tasks.create_task(engine.read(A, [b"%d" % number])) for number in range(8)]  # type: ignore[arg-type]
+            for _ in range(20):
+                await sleep(0.01)
+                async with asyncio.timeout(LIMIT_S):
+                    await engine.renew()
+            assert not any(task.done() for task in waiting)
+    finally:
+        await keeper.close()
+
+
+@over_engine
 async def test_an_actor_that_appears_under_a_claim_is_claimed_whole(engine: PostgresEngine) -> None:
     """Its first commit came, and its owner left, after the claim had looked and before it took hold: nothing of that is missed."""
     other = await asyncpg.connect(DSN[0])

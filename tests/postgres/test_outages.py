@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import msgspec
 import pytest
 
@@ -16,7 +17,7 @@ from stead.storage.membership import NameTaken, NodeInfo
 from stead.storage.postgres import PostgresEngine
 from stead.storage.postgres import database as asking
 from stead.testing.conformance import Turns, claimed, everything
-from tests.postgres.faults import end_all
+from tests.postgres.faults import LEASE_S, Gate, end_all
 from tests.postgres.server import Database, running
 
 A, B = named_id("cart", "a"), named_id("cart", "b")
@@ -258,5 +259,25 @@ def test_a_join_whose_answer_is_lost_keeps_nobody_out(database: Database, monkey
         for one in (engine, other, successor):
             await one.close()
         await cutter.close()
+
+    asyncio.run(run())
+
+
+def test_connections_that_have_fallen_silent_cost_no_lease(postgres: str) -> None:
+    """As where a firewall has forgotten them: a renewal is sent again in time, on a new connection, and the rest goes on so."""
+
+    async def run() -> None:
+        gate = Gate(httpx.URL(postgres).port or 0)
+        await gate.start()
+        engine = await PostgresEngine.open(str(httpx.URL(postgres).copy_with(port=gate.port)), SystemClock(), schema="silent")
+        await engine.join(NODE, LEASE_S)
+        await asyncio.gather(*(engine.claim(named_id("cart", str(number))) for number in range(16)))
+        for _ in range(2):
+            gate.silence()
+            async with asyncio.timeout(LEASE_S):
+                assert [member.incarnation for member in await engine.renew()] == [engine.incarnation]
+                await asyncio.gather(*(engine.claim(named_id("cart", str(number))) for number in range(16)))
+        await engine.close()
+        await gate.close()
 
     asyncio.run(run())

@@ -8,6 +8,9 @@ some planning. Nothing else of a session is used: no setting, lock, listener or 
 A server keeps the plan of a prepared statement, and a plan for a table of ten rows walks it whole. So a statement is prepared anew
 when twice as many have run since it was, and after a while in any case: other nodes let tables grow as well.
 
+Who waits for a connection is let in by `Rank`: a thousand actors that are claimed at once keep neither commits waiting nor the
+lease; and the last connection is the lease's alone, so that no lock which all else waits for costs a node its actors.
+
 **Only servers that take writes.** An address may name several, of which a standby answers while the primary does not: what it would
 show is out of date. So each new connection is asked whether it may write, unless reading is all that it is for.
 """
@@ -15,7 +18,10 @@ show is out of date. So each new connection is asked whether it may write, unles
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from enum import IntEnum
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -30,6 +36,45 @@ CONNECT_S_MAX = 5.0
 CLOSE_S_MAX = 1.0
 PLAN_S_MAX = 30.0  # of a prepared statement's life
 PLAN_QUERIES_MIN = 64  # before it may be prepared anew
+
+
+class Rank(IntEnum):
+    """Who goes first where connections are few."""
+
+    LEASE = 0  # what keeps this node alive
+    COMMIT = 1  # what others wait for
+    QUESTION = 2
+
+
+class _Room:
+    """How many connections are free, and who waits for one, by rank and then in order."""
+
+    def __init__(self, size: int) -> None:
+        self._free = size
+        self._kept = min(size - 1, 1)  # free ones that are the lease's alone
+        self._waiting: dict[Rank, deque[asyncio.Future[None]]] = {rank: deque() for rank in Rank}
+
+    @asynccontextmanager
+    async def place(self, rank: Rank) -> AsyncIterator[None]:
+        """Have one connection for the time of the block."""
+        entry: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[rank].append(entry)
+        self._let_in()
+        try:
+            await entry
+            yield
+        finally:
+            if entry.done() and not entry.cancelled():
+                self._free += 1
+            self._let_in()
+
+    def _let_in(self) -> None:
+        for rank, waiting in self._waiting.items():
+            while waiting and (waiting[0].done() or self._free > (0 if rank is Rank.LEASE else self._kept)):
+                entry = waiting.popleft()
+                if not entry.done():  # else who waited has gone
+                    entry.set_result(None)
+                    self._free -= 1
 
 
 class _Prepared:
@@ -69,7 +114,7 @@ class Connections:
         self._reads_only = reads_only
         self._clock = clock
         self._queries = 0
-        self._room = asyncio.Semaphore(size)
+        self._room = _Room(size)
         self._idle: list[_Connection] = []
         self._in_use: set[_Connection] = set()
         self._is_named = True  # until a pooler forgets what was prepared
@@ -79,13 +124,13 @@ class Connections:
     def is_closed(self) -> bool:
         return self._is_closed
 
-    async def fetch(self, text: str, *args: object, timeout_s: float) -> list[Any]:
+    async def fetch(self, text: str, *args: object, timeout_s: float, rank: Rank = Rank.QUESTION) -> list[Any]:
         """The rows of one statement, in a transaction of its own.
 
         Raises `Unreached` if there is no connection to be had, and what the driver raises for the statement. A connection that
         failed, or whose caller was cancelled, is not used again.
         """
-        async with self._room:
+        async with self._room.place(rank):
             connection = await self._connected()
             self._in_use.add(connection)
             is_sound = False
@@ -100,6 +145,9 @@ class Connections:
                     rows = await self._run(connection, text, args, timeout_s)
                 is_sound = True
                 return rows
+            except TimeoutError:
+                self._end_idle()  # where one way has fallen silent the others have, for all that is known
+                raise
             except asyncpg.InterfaceError as exc:
                 if connection.raw.is_closed():  # else the driver complains about what it was given
                     raise ConnectionResetError(str(exc)) from exc
@@ -113,7 +161,7 @@ class Connections:
 
     async def lend(self, work: Callable[[Any], Awaitable[T]]) -> T:
         """What `work` returns for a connection that is its own meanwhile."""
-        async with self._room:
+        async with self._room.place(Rank.QUESTION):
             connection = await self._connected()
             try:
                 result = await work(connection.raw)
@@ -137,6 +185,10 @@ class Connections:
                 await raw.close(timeout=CLOSE_S_MAX)
             except DRIVER_ERRORS:
                 raw.terminate()  # it ends either way
+
+    def _end_idle(self) -> None:
+        while self._idle:
+            self._idle.pop().raw.terminate()
 
     async def _run(self, connection: _Connection, text: str, args: tuple[object, ...], timeout_s: float) -> list[Any]:
         self._queries += 1

@@ -6,7 +6,7 @@ from typing import Any
 
 from stead.clock import Clock, sleep
 from stead.errors import EngineFailed
-from stead.storage.postgres.connections import Connections
+from stead.storage.postgres.connections import Connections, Rank
 from stead.storage.postgres.failure import (
     CONTENT_ERRORS,
     DRIVER_ERRORS,
@@ -51,12 +51,12 @@ class Database:
         self.clock = clock
         self.fence = Fence()
 
-    async def ask(self, text: str, *args: object) -> list[Any]:
-        """The rows of a statement that may run twice. Raises `EngineFailed`."""
+    async def ask(self, text: str, *args: object, rank: Rank = Rank.QUESTION, timeout_s: float = STATEMENT_S_MAX) -> list[Any]:
+        """The rows of a statement that may run twice; one that takes `timeout_s` is sent again. Raises `EngineFailed`."""
         pause = Pause(self.clock, RETRY_S_MAX)
         while True:
             try:
-                return await self.connections.fetch(text, *args, timeout_s=STATEMENT_S_MAX)
+                return await self.connections.fetch(text, *args, timeout_s=timeout_s, rank=rank)
             except (Unreached, *DRIVER_ERRORS, *CONTENT_ERRORS) as exc:
                 may_pass = isinstance(exc, Unreached) or is_lost(exc) or is_conflict(exc)
                 if not may_pass or pause.is_over or self.connections.is_closed:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Self
 
-import asyncpg
 import msgspec
 
 from stead.clock import Clock
@@ -20,7 +19,7 @@ from stead.errors import EngineFailed
 from stead.ids import ActorId, Chance, parse_id
 from stead.storage.contract import BATCH_COMMITS_MAX, LOAD_BYTES_MAX, ActorRow, AlarmRow, Claim, Commit, OwnedElsewhere, Verdict
 from stead.storage.membership import LeaseLost, Member, NameTaken, NodeInfo
-from stead.storage.postgres.connections import Connections
+from stead.storage.postgres.connections import Connections, Rank
 from stead.storage.postgres.database import Database
 from stead.storage.postgres.failure import DRIVER_ERRORS, Unreached, failure_to_open, shown
 from stead.storage.postgres.fence import COUNTER_BITS
@@ -33,6 +32,7 @@ FLIGHTS = 2  # batches worth sending: one is being flushed while the next is bei
 OUTCOME_S = 30.0  # what a commit whose connection ended waits for its outcome: most failovers take less
 INCARNATION_MAX = 2**62
 JOINS_MAX = 2**32  # of one engine: how far its incarnations reach, among so many that those of two never meet
+SILENT_SHARE, SILENT_S_MIN = 0.4, 1.0  # of a lease; after it a renewal is sent again, on another connection
 CLAIMS_MAX = 20  # attempts of one claim that meets others at the same moment
 
 _encode_info = msgspec.msgpack.Encoder().encode
@@ -50,6 +50,7 @@ class PostgresEngine:
         self._first = 1 + chance.below(INCARNATION_MAX - JOINS_MAX)
         self._next = self._first  # the incarnation to ask for; those from the first one on were, whether granted or not
         self._timeline = 0  # on which it joined
+        self._lease_s = 0.0
         self._writer = Writer(database, self._statements, lambda: self._incarnation, outcome_s)
 
     @classmethod
@@ -174,16 +175,16 @@ class PostgresEngine:
 
     async def join(self, info: NodeInfo, lease_s: float, *, takes_name: bool = True, is_draining: bool = False) -> None:
         assert not self._is_read_only, "an engine that was opened to be read does not know the epochs that a node needs"
-        incarnation, self._next = self._next, self._next + 1
-        await self._ask(self._statements.bury)
+        incarnation, self._next, self._lease_s = self._next, self._next + 1, lease_s
+        await self._hold(self._statements.bury)
         values = (info.name, incarnation, _encode_info(info), lease_s, takes_name, self._first, is_draining)
-        joined = await self._ask(self._statements.join, *values)
+        joined = await self._hold(self._statements.join, *values)
         if not joined:
             raise NameTaken(f"another process runs as node {info.name}")
         self._incarnation, self._timeline = incarnation, int(joined[0][0])
 
     async def renew(self, *, is_cut_off: bool | None = None) -> list[Member]:
-        rows = await self._ask(self._statements.renew, self._incarnation, self._timeline, is_cut_off)
+        rows = await self._hold(self._statements.renew, self._incarnation, self._timeline, is_cut_off)
         members = sorted((_member(row) for row in rows), key=lambda member: member.incarnation)
         if all(member.incarnation != self._incarnation for member in members):
             raise LeaseLost(
@@ -194,7 +195,7 @@ class PostgresEngine:
     async def leave(self) -> None:
         self._incarnation = 0
         if self._next > self._first:
-            await self._ask(self._statements.leave, self._first, self._next)
+            await self._hold(self._statements.leave, self._first, self._next)
 
     async def set_draining(self, name: str, is_draining: bool) -> bool:
         return bool(await self._ask(self._statements.set_draining, name, is_draining))
@@ -209,6 +210,11 @@ class PostgresEngine:
     async def _ask(self, text: str, *args: object) -> list[Any]:
         self._database.check_open()
         return await self._database.ask(text, *args)
+
+    async def _hold(self, text: str, *args: object) -> list[Any]:
+        """`_ask`, of what this node's life hangs on: first in line, and again in time where there is no answer."""
+        self._database.check_open()
+        return await self._database.ask(text, *args, rank=Rank.LEASE, timeout_s=max(SILENT_S_MIN, SILENT_SHARE * self._lease_s))
 
     async def _claimed(self, actor: ActorId, rows: list[Any]) -> Claim:
         head = rows[0]

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from stead.errors import Ambiguous, EngineFailed
 from stead.storage.contract import Commit, Refused, Verdict
 from stead.storage.postgres.change import FOLDED_MAX, Chain, Change
+from stead.storage.postgres.connections import Rank
 from stead.storage.postgres.database import STATEMENT_S_MAX, Database, Pause
 from stead.storage.postgres.failure import CONTENT_ERRORS, DRIVER_ERRORS, Unreached, failure, is_conflict, is_lost
 from stead.storage.postgres.statements import Statements
@@ -108,7 +109,7 @@ class Writer:
         sending, asking = Pause(self._database.clock, UNSENT_S_MAX), Pause(self._database.clock, self._outcome_s)
         while True:
             try:
-                rows = await self._database.connections.fetch(text, *arguments, timeout_s=STATEMENT_S_MAX)
+                rows = await self._database.connections.fetch(text, *arguments, timeout_s=STATEMENT_S_MAX, rank=Rank.COMMIT)
                 applied = {row[0] for row in rows}
                 return applied | await self._found_applied(chains, applied) if is_unknown else applied
             except (Unreached, *DRIVER_ERRORS, *CONTENT_ERRORS) as exc:
@@ -130,7 +131,7 @@ class Writer:
         if not missing:
             return set()
         found = set()
-        for row in await self._database.ask(self._statements.outcome, list(missing)):
+        for row in await self._database.ask(self._statements.outcome, list(missing), rank=Rank.COMMIT):
             last = missing[row["id"]]
             if row["seq"] >= last.seq:
                 if row["last_epoch"] != last.epoch:
