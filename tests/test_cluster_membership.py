@@ -310,6 +310,33 @@ def test_a_short_cut_is_not_felt() -> None:
     check(scenario, 30)
 
 
+def test_slow_answers_cost_no_lease() -> None:
+    """Where the database takes 2 s to answer, a third of a lease, a node joins once and may claim most of the time."""
+
+    class Distant(DatabaseEngine):
+        """A way of a second to the database, and as long back."""
+
+        async def _reach(self) -> None:
+            await sleep(1.0)
+            await super()._reach()
+
+    async def scenario() -> None:
+        a = Node("a", Database(current_clock()))
+        a.engine.__class__ = Distant
+        await a.membership.start()
+        first, firm = a.membership.incarnation, 0
+        for _ in range(1000):
+            await sleep(LEASE_S / 50)
+            assert a.lease_holds
+            firm += a.membership.lease.is_firm
+        assert firm > 700
+        assert a.membership.incarnation == first
+        assert not a.watch.lost_s
+        await a.membership.close()
+
+    run(scenario)
+
+
 def test_a_name_taken_ends_the_one_before() -> None:
     """Another process starts under the name: the earlier one hears so when it renews, and stays out while that one lives."""
 

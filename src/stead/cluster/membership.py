@@ -63,6 +63,11 @@ class Lease:
         """Until it is held no more."""
         return 0.0 if self._asked_s is None else self._asked_s + self._lease_s * HARD_SHARE - self._clock.elapsed_s()
 
+    @property
+    def renewal_s(self) -> float:
+        """Until it is to be renewed: counted from when it was asked for, so that a slow answer takes nothing from the next."""
+        return 0.0 if self._asked_s is None else self._asked_s + self._lease_s * RENEW_SHARE - self._clock.elapsed_s()
+
     def renewed(self, asked_s: float) -> None:
         """It was granted to who asked at that moment of the clock."""
         self._asked_s = asked_s
@@ -201,7 +206,7 @@ class Membership:
         if self._is_failing:
             await sleep(self.lease_s * RETRY_SHARE)  # whoever is heard of meanwhile: a database in trouble is not asked more often
         else:
-            in_time_s = self.lease_s * RENEW_SHARE
+            in_time_s = max(self.lease.renewal_s, SOON_S)
             soon_s = min(max(SOON_S, len(self._members) / EARLY_PER_S) * 2**self._in_vain, in_time_s)
             left_s = min([in_time_s, *(member.lease_left_s for member in self._members)])
             await sleep(soon_s)
@@ -214,10 +219,8 @@ class Membership:
         self._is_outdated.clear()
 
     async def _join(self, takes_name: bool) -> None:
-        asked_s = self._clock.elapsed_s()
         await self._engine.join(self.info, self.lease_s, takes_name=takes_name, is_draining=self._is_draining)
         self.incarnation = self._engine.incarnation
-        self._trust(asked_s)
         await self._renew()
         log.info("node %s is one of %d, as %d", self.info.name, len(self._members), self.incarnation)
 
