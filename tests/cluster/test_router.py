@@ -234,6 +234,25 @@ async def test_a_response_streams_from_another_node() -> None:
         assert answer.text == "".join(f"{number}," for number in range(50))
 
 
+async def test_a_response_that_streams_outlives_the_stop_of_its_node() -> None:
+    """A node that stops in order sends other nodes' clients what it has begun, as it does its own; not for ever."""
+    async with counters() as cluster:
+
+        async def stream(name: str, count: int) -> str:
+            return (await cluster.client(2).get(f"http://front.localhost/{name}/stream?count={count}")).text
+
+        await spread(cluster, "a", "b")
+        for node, name, count in ((0, "a", 300), (1, "b", 1_000_000)):
+            streamed = asyncio.gather(stream(name, count), return_exceptions=True)
+            await sleep(1)
+            await cluster.stop(node)
+            [outcome] = await streamed
+            if node == 0:
+                assert outcome == "".join(f"{number}," for number in range(count))
+            else:
+                assert isinstance(outcome, Ambiguous)
+
+
 async def test_half_a_response_is_never_a_whole_one() -> None:
     """What a generator raises in the middle reaches who sends the response to the client."""
     async with counters() as cluster:

@@ -194,12 +194,15 @@ class Router:
         self._here.give_up()
 
     async def drain(self, grace_s: float) -> None:
-        """Give every actor to other nodes, and take in none any more. After it nothing that others sent is lost by closing."""
+        """Give every actor to other nodes, and take in none any more.
+
+        After it nothing that others sent is lost by closing, nor a response that streams to them, if that ends in time.
+        """
         self.places.leave()
         until_s = self._here.clock.elapsed_s() + grace_s
         await self.moving.move_all(grace_s)
         await self.moving.say_farewell(sorted(self.places.staying()))
-        while not self._routes.is_empty and self._here.clock.elapsed_s() < until_s:
+        while not (self._routes.is_empty and self.streams.is_idle) and self._here.clock.elapsed_s() < until_s:
             await sleep(_QUIET_POLL_S)
 
     def close(self) -> None:

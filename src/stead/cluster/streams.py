@@ -129,7 +129,7 @@ class Inflow:
         self._news.set()
 
 
-class Offer(msgspec.Struct):
+class Offer(msgspec.Struct, eq=False):
     """A body that somebody may pull."""
 
     produce: Produce
@@ -146,7 +146,13 @@ class Streams:
         self._peers = peers
         self._tasks = tasks
         self._offers: dict[int, Offer] = {}
+        self._responses: set[Offer] = set()  # offered, or flowing
         self._token = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no response of this node is on its way to another one."""
+        return not self._responses
 
     def offer_request(self, receive: Receive) -> int:
         """Let a request's body be pulled, until `withdraw`."""
@@ -162,7 +168,13 @@ class Streams:
         async def produce(outflow: Outflow, pull: Pull) -> None:
             await _run_response(response, scope, receive, outflow, pull.asgi)
 
-        token = self._offer(Offer(produce, False, on_end))
+        def end() -> None:
+            self._responses.discard(offer)
+            on_end()
+
+        offer = Offer(produce, False, end)
+        self._responses.add(offer)
+        token = self._offer(offer)
         self.expire(token)
         return token
 
