@@ -58,6 +58,27 @@ async def test_a_drain_brings_to_other_nodes_what_somebody_may_ask_for() -> None
         assert [await ask(number % 2, number) for number in range(COUNT)] == [("1", "true")] * COUNT
 
 
+async def test_where_every_node_drains_all_go_on() -> None:
+    """Their actors stay, and new ones are taken in; as soon as one node takes actors again it has all of them."""
+    async with Cluster.of(actors={"counter": Counter, "passing": Passing}, nodes=3) as cluster:
+        counters = [cluster.env.COUNTER.get(str(number)) for number in range(COUNT)]
+        passing = [cluster.env.PASSING.get(str(number)) for number in range(COUNT)]
+        assert [await actor.add() for actor in counters + passing] == [1] * 2 * COUNT
+        for node in range(3):
+            cluster.drain(node)
+        await sleep(LEASE_S)
+        owners = [cluster.owner(actor) for actor in counters]
+        assert None not in owners
+        assert [await actor.add() for actor in counters + passing] == [2] * 2 * COUNT
+        assert [await cluster.env_at(node).COUNTER.get(f"new-{node}").add() for node in range(3)] == [1] * 3
+        assert [cluster.owner(actor) for actor in counters] == owners
+        cluster.drain(1, False)
+        await sleep(LEASE_S)
+        assert {cluster.owner(actor) for actor in counters} == {1}
+        assert [await actor.add() for actor in counters + passing] == [3] * 2 * COUNT
+        assert {cluster.owner(actor) for actor in counters + passing} == {1}
+
+
 async def test_an_actor_that_cannot_be_released_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
     """Without a database an idle actor leaves memory all the same; whoever asks for it later has it again."""
     async with Cluster.of(actors={"passing": Passing}, nodes=2) as cluster:

@@ -115,8 +115,8 @@ class Membership:
 
     @property
     def may_claim(self) -> bool:
-        """Whether this node may take actors in now: its lease was renewed lately, and it does not drain."""
-        return self.lease.is_firm and not self.is_draining
+        """Whether this node may take actors in now: its lease was renewed lately, and it is not relieved."""
+        return self.lease.is_firm and not self.is_relieved
 
     @property
     def absent_s(self) -> float:
@@ -140,8 +140,18 @@ class Membership:
 
     @property
     def is_draining(self) -> bool:
-        """Whether this node is to hand its actors over and take no more, as last heard: the mark outlasts a lost lease."""
+        """Whether this node is to hand its actors over and take no more where it `is_relieved`: the mark outlasts a lost lease."""
         return self._is_draining
+
+    @property
+    def has_takers(self) -> bool:
+        """Whether there are nodes that take actors in and do not drain, as last heard. If not, those that drain go on."""
+        return any(not (member.is_draining or member.is_cut_off) for member in self._members)
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether this node drains, and others are there to have its actors."""
+        return self.is_draining and self.has_takers
 
     def members(self) -> Sequence[Member]:
         """Who is alive, as last heard, by incarnation. A node that lost its lease remembers the others."""

@@ -135,7 +135,8 @@ class ClusterPart:
     async def _hand_over(self) -> None:
         """Give every actor to others for as long as this node drains: one that could not be reached may come back."""
         while self.membership.is_draining:
-            await self.router.moving.move_all()
+            if self.membership.is_relieved:
+                await self.router.moving.move_all()
             await sleep(AGAIN_S)
 
     def _channel_opened(self, is_listed: bool) -> None:

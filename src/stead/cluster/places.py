@@ -66,12 +66,13 @@ class Places:
 
     def candidates(self) -> list[Candidate]:
         """The nodes that take actors in, as far as is known."""
-        me, accepts = self.me, self.is_accepting
-        others = [node for node in self._membership.candidates if node.incarnation not in self._stopping]
-        return [node for node in others if (accepts if node.incarnation == me else self._takes(node))]
+        me, accepts, all_drain = self.me, self.is_accepting, not self._membership.has_takers
 
-    def _takes(self, node: Candidate) -> bool:
-        return not node.is_draining and self._reach.sees(node.incarnation)
+        def takes(node: Candidate) -> bool:
+            return (all_drain or not node.is_draining) and self._reach.sees(node.incarnation)
+
+        others = [node for node in self._membership.candidates if node.incarnation not in self._stopping]
+        return [node for node in others if (accepts if node.incarnation == me else takes(node))]
 
     def is_run(self, unit: str) -> bool:
         """Whether a node that can be asked has the code of an actor's unit."""
