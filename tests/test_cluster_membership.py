@@ -44,6 +44,10 @@ class Watch:
         assert self.membership.incarnation == 0
         self.lost_s.append(asyncio.get_running_loop().time())
 
+    async def rejoining(self) -> None:
+        assert not self.membership.lease.is_held
+        assert self.membership.incarnation == 0
+
 
 class Node:
     """A node without an application: its engine and its membership."""

@@ -104,6 +104,28 @@ def test_a_lease_that_comes_back_soon_refuses_nobody() -> None:
     check(scenario, 20)
 
 
+def test_what_was_sent_without_a_lease_is_not_in_doubt() -> None:
+    """A node begins anew only when the others know that nothing runs there of what they have sent it meanwhile."""
+
+    async def scenario(seed: int) -> None:
+        async with cluster_of(2) as cluster:
+            assert await count(cluster, 0) == {1}
+            for node in range(2):
+                cluster.partition(node, "database")
+            while any([await is_ready(cluster, node) for node in range(2)]):
+                await sleep(0.1)
+            outcomes = [asyncio.ensure_future(count(cluster, node)) for node in range(2) for _ in range(4)]  # noqa: TID251
+            await sleep(RETURN_S / 2)
+            cluster.heal()
+            for outcome in outcomes:
+                try:
+                    await outcome
+                except Unavailable:
+                    pass
+
+    check(scenario, 5)
+
+
 def test_who_has_no_lease_takes_nothing_in() -> None:
     """What asks a node in the time without one waits, and no actor is claimed by who it was before."""
 

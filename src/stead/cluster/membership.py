@@ -90,6 +90,10 @@ class Watcher(Protocol):
         """Give up every actor now: `incarnation` is over, and another may take them."""
         ...
 
+    async def rejoining(self) -> None:
+        """A new incarnation is about to begin. What others have sent to the one before is to be refused before that."""
+        ...
+
 
 class Membership:
     """Make it in a running loop, `start` it, and `close` it when nothing is owned any more. The engine stays open."""
@@ -230,6 +234,9 @@ class Membership:
 
     async def _join(self, takes_name: bool) -> None:
         await self._engine.join(self.info, self.lease_s, takes_name=takes_name, is_draining=self._is_draining)
+        if not takes_name:
+            for watcher in self.watchers:
+                await watcher.rejoining()
         self.incarnation = self._engine.incarnation
         await self._renew()
         log.info("node %s is one of %d, as %d", self.info.name, len(self._members), self.incarnation)

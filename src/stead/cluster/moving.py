@@ -26,7 +26,6 @@ from stead.storage.membership import SharedEngine
 MOVES_MAX = 16  # at a time: each is a claim of the new owner and a release here
 MOVE_GRACE_S = 30.0  # that running turns have to end, as long as a turn may take by default
 CONNECT_S = 2.0  # that a channel to the new owner may take
-FAREWELL_S = 3.0  # that another node may take to hear that this one stops
 
 log = logging.getLogger("stead.cluster")
 
@@ -136,18 +135,18 @@ class Moving:
         except SteadError as exc:  # it is claimed by whoever is asked for it
             log.info("%s is not warm on its new node: %s", actor, exc)
 
-    async def say_farewell(self, peers: Sequence[int]) -> None:
-        """Let the other nodes send nothing more; returns when all that can be reached have heard it."""
+    async def say_farewell(self, peers: Sequence[int], limit_s: float) -> None:
+        """Let the other nodes send nothing more; returns when all that can be reached have heard it, or they had the time to."""
         async with asyncio.TaskGroup() as tasks:
             for peer in peers:
-                tasks.create_task(self._say_farewell(peer))
+                tasks.create_task(self._say_farewell(peer, limit_s))
 
-    async def _say_farewell(self, peer: int) -> None:
+    async def _say_farewell(self, peer: int, limit_s: float) -> None:
         try:
-            async with asyncio.timeout(FAREWELL_S):
+            async with asyncio.timeout(limit_s):
                 await self._order(peer, Leaving())
         except (SteadError, TimeoutError) as exc:
-            log.warning("the node of incarnation %d has not heard that this one stops: %s", peer, exc)
+            log.warning("the node of incarnation %d has not heard that this one is to be sent nothing more: %s", peer, exc)
 
     async def _order(self, peer: int, order: Opening) -> bool:
         """What a peer says to an order. Raises `Unavailable`, `Ambiguous` and what the peer raises."""

@@ -160,3 +160,7 @@ class ClusterPart:
     def lease_lost(self) -> None:
         """Whatever is here may be another's."""
         self.router.lease_lost()
+
+    async def rejoining(self) -> None:
+        """The channels of the incarnation before are about to end."""
+        await self.router.wind_up()

@@ -86,6 +86,10 @@ class Places:
         """The other nodes but for those that stop."""
         return [incarnation for incarnation in self.others() if incarnation not in self._stopping]
 
+    def connected(self) -> list[int]:
+        """The other nodes to which there is a channel."""
+        return [incarnation for incarnation in self.others() if self._peers.is_connected(incarnation)]
+
     async def wait_news(self) -> None:
         """Until there are other members, or one more can be spoken to; or a little later."""
         try:

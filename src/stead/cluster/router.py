@@ -35,6 +35,8 @@ from stead.runtime import Delivery, Reply, Rest, Turn, Wire
 from stead.storage.membership import Member, SharedEngine
 
 FRESH_S = 0.5  # that an actor is left to who was said to have it, before this node claims it for others
+FAREWELL_S = 3.0  # that another node may take to hear that this one stops
+REJOIN_S = 0.25  # or that it goes on as another incarnation, which it is late with
 _PROCESSES = 1 << 62
 _QUIET_POLL_S = 0.01  # while the node stops
 
@@ -193,6 +195,10 @@ class Router:
         """The lease is over, or will be before it can be renewed: end every actor here."""
         self._here.give_up()
 
+    async def wind_up(self) -> None:
+        """Let the peers that can be reached send nothing more on these channels; what they had sent is refused by then."""
+        await self.moving.say_farewell(self.places.connected(), REJOIN_S)
+
     async def drain(self, grace_s: float) -> None:
         """Give every actor to other nodes, and take in none any more.
 
@@ -201,7 +207,7 @@ class Router:
         self.places.leave()
         until_s = self._here.clock.elapsed_s() + grace_s
         await self.moving.move_all(grace_s)
-        await self.moving.say_farewell(sorted(self.places.staying()))
+        await self.moving.say_farewell(sorted(self.places.staying()), FAREWELL_S)
         while not (self._routes.is_empty and self.streams.is_idle) and self._here.clock.elapsed_s() < until_s:
             await sleep(_QUIET_POLL_S)
 
