@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 
@@ -35,7 +34,7 @@ def node(dsn: str, place: Path, name: str) -> Iterator[Server]:
 
 
 def increment(server: Server, key: str) -> int:
-    response = httpx.post(f"{server.address.url}/kv/{key}", timeout=LIMIT_S)
+    response = server.ask("POST", f"/kv/{key}")
     response.raise_for_status()
     return int(response.text)
 

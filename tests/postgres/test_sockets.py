@@ -7,7 +7,6 @@ import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 from typer.testing import CliRunner
 from websockets.asyncio.client import ClientConnection, connect
@@ -27,7 +26,7 @@ KEY = "0123456789abcdef" * 4
 
 
 def seen(server: Server) -> dict[str, object]:
-    answer: dict[str, object] = httpx.get(f"{server.address.url}/parties/room/r", timeout=LIMIT_S).raise_for_status().json()
+    answer: dict[str, object] = server.ask("GET", "/parties/room/r").raise_for_status().json()
     return answer
 
 

@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from threading import Event
 
-import httpx
 import pytest
 
 from stead.clock import SystemClock
@@ -47,7 +46,7 @@ def test_a_node_waits_for_its_database(database: Database, tmp_path: Path) -> No
         assert not starting.done()
         database.start()
         node = starting.result(LIMIT_S)
-        assert httpx.post(f"{node.address.url}/kv/x", timeout=LIMIT_S).text == "1"
+        assert node.ask("POST", "/kv/x").text == "1"
         said = node.errors.read_text()
         assert said.count("error:") == 0 and said.count(WAITS) == 1
         assert node.end(signal.SIGTERM) == 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import httpx
 import pytest
@@ -38,12 +38,17 @@ class Server:
         return httpx.URL(self.address.url).port or 0
 
     def client(self) -> httpx.Client:
-        return httpx.Client(base_url=self.address.url, timeout=LIMIT_S)
+        return httpx.Client(base_url=self.address.url, timeout=LIMIT_S, verify=False)  # else it reads certificates first: 20 ms
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        """One request, over a connection of its own; `more` is what httpx takes."""
+        with self.client() as client:
+            return client.request(method, path, **more)
 
     def stats(self) -> dict[str, int]:
         """The node's counters."""
         headers = {"authorization": f"Bearer {self.address.token}"}
-        answer: dict[str, int] = httpx.get(f"{self.address.url}/_stead/admin/stats", headers=headers).json()
+        answer: dict[str, int] = self.ask("GET", "/_stead/admin/stats", headers=headers).json()
         return answer
 
     def end(self, number: signal.Signals) -> int:

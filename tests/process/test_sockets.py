@@ -12,7 +12,6 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -50,7 +49,7 @@ def enter(server: Server, room: str, **options: Any) -> AbstractContextManager[C
 
 
 def seen(server: Server, room: str) -> dict[str, Any]:
-    answer: dict[str, Any] = httpx.get(f"{server.address.url}/parties/room/{room}", timeout=LIMIT_S).json()
+    answer: dict[str, Any] = server.ask("GET", f"/parties/room/{room}").json()
     return answer
 
 

@@ -17,6 +17,7 @@ import pytest
 
 from stead.clock import SystemClock
 from stead.storage.sqlite import is_alive, share_directory
+from tests.test_cli import stead
 
 if TYPE_CHECKING:
     from tests.process.conftest import Serve, Server
@@ -38,7 +39,7 @@ def member_pid(data: Path, index: int, count: int) -> int:
 
 def increment(server: Server, key: str) -> int:
     """What a counter is now; each request comes over a connection of its own, and so to any worker."""
-    response = httpx.post(f"{server.address.url}/kv/{key}", timeout=LIMIT_S)
+    response = server.ask("POST", f"/kv/{key}")
     response.raise_for_status()
     return int(response.text)
 
@@ -55,9 +56,8 @@ def increment_when_possible(server: Server, key: str) -> int:
             Event().wait(POLL_S)
 
 
-def stead(*arguments: str) -> Any:
-    command = [sys.executable, "-c", "from stead.cli import main; main()", *arguments, "--json"]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=True).stdout)
+def asked(*arguments: str | Path) -> Any:
+    return json.loads(stead(*arguments, "--json").stdout)
 
 
 def test_workers_are_one_server(serve: Serve, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_workers_are_one_server(serve: Serve, tmp_path: Path) -> None:
     with serve(COUNTER, data, "--workers", "3") as server:
         for turn in (1, 2):
             assert [increment(server, key) for key in KEYS] == [turn] * len(KEYS)
-        listed = stead("actors", "list", "--data", str(data), "--all")
+        listed = asked("actors", "list", "--data", data, "--all")
         assert [actor["id"] for actor in listed["actors"]] == sorted(f"kv-counter/{key}" for key in KEYS)
         victim = member_pid(data, 1, 3)
         os.kill(victim, signal.SIGKILL)
@@ -93,15 +93,13 @@ def test_operators_reach_every_worker(serve: Serve, tmp_path: Path) -> None:
     with serve(COUNTER, data, "--workers", "3") as server:
         for key in KEYS:
             increment(server, key)
-        nodes = stead("nodes", "list", "--data", str(data))["nodes"]
+        nodes = asked("nodes", "list", "--data", data)["nodes"]
         assert len(nodes) == 3 and sum(node["actors"] for node in nodes) == len(KEYS)
         for key in KEYS:
-            assert stead("actors", "delete", f"kv-counter/{key}", "--yes", "--data", str(data)) == {"deleted": f"kv-counter/{key}"}
+            assert asked("actors", "delete", f"kv-counter/{key}", "--yes", "--data", data) == {"deleted": f"kv-counter/{key}"}
         assert [increment(server, key) for key in KEYS] == [1] * len(KEYS)
         for command in (["actors", "move", "kv-counter/key-1", nodes[0]["name"]], ["nodes", "drain", nodes[0]["name"]]):
-            with pytest.raises(subprocess.CalledProcessError) as refused:
-                stead(*command, "--data", str(data))
-            assert "workers that share a data directory" in refused.value.stderr
+            assert "workers that share a data directory" in stead(*command, "--data", data, code=1).stderr
         assert server.end(signal.SIGTERM) == 0
 
 
@@ -109,10 +107,8 @@ def test_a_key_is_one_key_at_every_worker(serve: Serve, tmp_path: Path) -> None:
     """Requests with keys are answered once, whichever worker they come to and whichever keeps the answer."""
     with serve(COUNTED, tmp_path / "data", "--workers", "2") as server:
         for number in range(6):
-            first, second = (
-                httpx.post(f"{server.address.url}/counters/{number}", headers={"Idempotency-Key": f"k{number}"}, timeout=LIMIT_S)
-                for _ in range(2)
-            )
+            headers = {"Idempotency-Key": f"k{number}"}
+            first, second = (server.ask("POST", f"/counters/{number}", headers=headers) for _ in range(2))
             assert first.status_code == 200 and first.json()["value"] == 1
             assert second.json() == first.json() and second.headers["idempotent-replayed"] == "true"
 
