@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from stead import Actor, Ambiguous, Overloaded, Unavailable, durable
+from stead import Actor, Overloaded, durable
 from stead.clock import sleep
 from stead.runtime import outbox
 from stead.storage.entries import OUTBOX, SEEN
 from stead.testing import Cluster
+from tests.moving import move
 
 pytestmark = pytest.mark.usefixtures("clock")
 TARGET_NODE, HERE, THERE = range(3)
@@ -36,14 +36,6 @@ class Sender(Actor):
     async def send(self, count: int, targets: int) -> None:
         for number in range(count):
             await self.env.TARGET.get(str(number % targets)).signal("take")
-
-
-async def move(cluster: Cluster, actor: Any, to: int) -> None:
-    """As often as it takes: who is asked to move it may be the one that cannot reach it."""
-    while cluster.owner(actor) != to:
-        with suppress(Unavailable, Ambiguous):
-            await cluster.move(actor, to)
-        await sleep(0.1)
 
 
 async def leave_behind(cluster: Cluster, sender: Any, count: int, targets: int, here: int) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from tests.crash.workload import ROOT
+from tests.scripts import run_script
 
 pytestmark = pytest.mark.process
 
@@ -19,10 +16,7 @@ LIMIT_S = 240.0  # what hangs is named before: the loop gives up the first thing
 
 def kill_loop(*options: str) -> tuple[int, list[dict[str, Any]]]:
     """The exit code and the outcomes of the script."""
-    command = [sys.executable, "-m", "tests.crash.kill_loop", *options, "--json"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert result.stdout, result.stderr
-    return result.returncode, json.loads(result.stdout)
+    return run_script("tests.crash.kill_loop", *options, limit_s=LIMIT_S)
 
 
 def test_what_was_acknowledged_survives_kill_9() -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from stead import Actor, Ambiguous, SteadError, Task, Tick, Unavailable, durable
+from stead import Actor, SteadError, Task, Tick, durable
 from stead.bindings import Binding, Outcome, ScheduledTask, TaskSettings, schedule_class, task_service
 from stead.clock import sleep
 from stead.ids import Chance
@@ -22,6 +22,7 @@ from stead.logic.lease import LEASE_S
 from stead.runtime.outbox import LINGER_MS
 from stead.storage.entries import OUTBOX, SEEN
 from stead.testing import CLUSTER_TURN_SABOTAGES, Cluster, World, check
+from tests.moving import move
 from tests.properties import test_p8_answers, test_p8_queue, test_p8_signals
 from tests.properties.harness import beset_by, crashing, evicting, find_planted, together
 from tests.properties.misfortunes import CALM_S, NODES
@@ -191,14 +192,6 @@ async def overtaken(seed: int) -> None:
         await sleep(LINGER_MS / 1000)
         kept = {actor: sorted(stored.entries) for actor, stored in cluster.database.actors.items()}
         assert not any(key.startswith((OUTBOX, SEEN)) for keys in kept.values() for key in keys), f"never forgotten: {kept}"
-
-
-async def move(cluster: Cluster, actor: Any, to: int) -> None:
-    """As often as it takes: who is asked to move it may be the one that cannot reach it."""
-    while cluster.owner(actor) != to:
-        with suppress(Unavailable, Ambiguous):
-            await cluster.move(actor, to)
-        await sleep(0.1)
 
 
 SCENARIOS: dict[str, Any] = {

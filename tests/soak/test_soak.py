@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from tests.scripts import run_script
 from tests.soak.__main__ import growth
 from tests.soak.member import Load, Member
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0  # many times what it takes: a loaded machine is no failure
 SMALL = Load(sockets=4, rooms=2, seconds=1)
 
@@ -21,12 +17,9 @@ SMALL = Load(sockets=4, rooms=2, seconds=1)
 @pytest.mark.process
 def test_nothing_is_lost_or_out_of_order() -> None:
     """A hundred sockets in four rooms get every echo and every broadcast, once, in order; the server's memory stays flat."""
-    command = [sys.executable, "-m", "tests.soak", "--sockets", "100", "--rooms", "4", "--seconds", "5", "--json"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert result.stdout, result.stderr
-    outcome = json.loads(result.stdout)
-    assert outcome["faults"] == [] and result.returncode == 0
-    assert outcome["received"] == 100 * (48 + 50)
+    code, told = run_script("tests.soak", "--sockets", "100", "--rooms", "4", "--seconds", "5", limit_s=LIMIT_S)
+    assert told["faults"] == [] and code == 0
+    assert told["received"] == 100 * (48 + 50)
 
 
 def served(break_it: Callable[[Member], object]) -> list[str]:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.scripts import run_script
+
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).parents[2]
 LIMIT_S = 240.0  # many times what it takes: a loaded machine is no failure
 
 
 def torture(*options: str) -> tuple[int, dict[str, Any]]:
     """The exit code and the outcome."""
-    command = [sys.executable, "-m", "tests.torture", *options, "--json"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
-    assert result.stdout, result.stderr
-    return result.returncode, json.loads(result.stdout)
+    return run_script("tests.torture", *options, limit_s=LIMIT_S)
 
 
 def test_a_cluster_under_attack_keeps_its_promises() -> None:
