@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 from typing import Any, ClassVar
 
 import pytest
 
-from stead import Actor, Overloaded, Request, Socket, durable
+from stead import Actor, Overloaded, Request, Socket, codec, durable
 from stead.clock import sleep
 from stead.cluster import Conversation
 from stead.cluster.far_edge import UNHEARD_BYTES_MAX, FarEdge
-from stead.cluster.words import Handled, Keeps, Sent, Welcome, decode_from_owner
+from stead.cluster.wire import ForSockets, Gather, Opening, encode
+from stead.cluster.words import Closes, Gone, Handled, Joined, Keeps, Sent, Welcome, decode_from_owner
 from stead.events import Frame
 from stead.ids import named_id
 from stead.runtime import Kept
@@ -377,3 +379,54 @@ async def test_a_broadcast_crosses_the_channel_once() -> None:
         Sent([5], "to one"),
         Handled([(1, 2)]),
     ]
+
+
+class Plain(Actor):
+    async def wait(self) -> str:
+        await sleep(3)
+        return "done"
+
+
+class Heard:
+    """What a peer says in one conversation."""
+
+    def __init__(self) -> None:
+        self.words: list[object] = []
+        self.is_lost = False
+
+    def received(self, payload: bytes) -> None:
+        self.words.append(decode_from_owner(payload))
+
+    def ended(self) -> None:
+        return
+
+    def lost(self) -> None:
+        self.is_lost = True
+
+
+async def test_what_makes_no_sense_ends_its_own_conversation_only() -> None:
+    """As between nodes of two versions, one of which knows no connections of an actor. All else on the channel goes on."""
+    scope = {"type": "websocket", "path": "/", "query_string": b"", "headers": [], "scheme": "ws", "server": ("localhost", 80)}
+    async with Nodes.of(nodes=2, actors={"plain": Plain}) as nodes:
+        plain = nodes.env_at(0).PLAIN.get("a")
+        await plain.wait()
+        if nodes.owner(plain) != 1:
+            assert await nodes.move(plain, 1)
+        waiting = asyncio.gather(plain.wait())
+        await sleep(1)
+
+        def say(opening: Opening, joined: bytes | None = None) -> Heard:
+            heard = Heard()
+            conversation = nodes[0].part._peers.open(nodes[1].engine.incarnation, encode(opening), heard)
+            if joined is not None:
+                conversation.send(encode(Joined(1, "x", joined)))
+            return heard
+
+        senseless = [say(ForSockets("..", 1, 0, 0)), say(Gather("")), say(ForSockets("plain/a", 1, 0, 0), b"no value")]
+        turned_away = say(ForSockets("plain/a", 2, 0, 0), codec.encode(scope))
+        await sleep(0.5)
+        assert all(heard.is_lost for heard in senseless) and not turned_away.is_lost
+        [welcome, closes, gone] = turned_away.words
+        assert isinstance(welcome, Welcome) and isinstance(closes, Closes) and isinstance(gone, Gone)
+        assert closes.code == 1013 and "has no on_connect()" in closes.reason
+        assert [*await waiting] == ["done"]

@@ -6,10 +6,9 @@ from stead.cluster.conversation import Conversation, Deaf, Listener
 from stead.cluster.edge_room import Door, EdgeRoom, Places
 from stead.cluster.peers import Peers
 from stead.cluster.sockets import EdgeSocket
-from stead.cluster.wire import Gather
 from stead.errors import Overloaded
 from stead.events import Handover
-from stead.ids import ActorId, parse_id
+from stead.ids import ActorId
 from stead.runtime import Rooms, Tasks, Wire, uri_of
 
 RETRY_AFTER_S = 5.0  # told to who finds too many others waiting
@@ -52,9 +51,9 @@ class Edges:
         if room is not None:
             await room.go_to(owner)
 
-    def called(self, peer: int, opening: Gather, conversation: Conversation) -> Listener:
+    def called(self, peer: int, actor: ActorId, conversation: Conversation) -> Listener:
         """`summon`, from another node; the conversation ends once it is done."""
-        self.tasks.start(self._answer(parse_id(opening.actor), peer, conversation))
+        self.tasks.start(self._answer(actor, peer, conversation))
         return Deaf()
 
     async def _answer(self, actor: ActorId, peer: int, conversation: Conversation) -> None:

@@ -39,6 +39,7 @@ from stead.cluster.words import (
     Welcome,
     decode_from_edge,
 )
+from stead.errors import Invalid
 from stead.events import Frame
 from stead.runtime import Kept, Stay, unpacked
 
@@ -236,12 +237,10 @@ class _Ear:
         if not self._edge.hears(self):
             return
         try:
-            word = decode_from_edge(payload)
-        except MALFORMED:
+            self._edge.tell(decode_from_edge(payload))
+        except (MALFORMED, Invalid):
             self.conversation.abort()
             self._edge.quit(self, is_over=False)
-            return
-        self._edge.tell(word)
 
     def ended(self) -> None:
         self.conversation.end()

@@ -106,20 +106,26 @@ class Guests:
 
     def join(self, number: int, id: str, scope: dict[str, Any]) -> None:
         if number > self._number:
+            guest = self._seat(number, 0)
             try:
                 self.hall.check_admits(id)
+                guest.inbound = self.hall.rooms.join(self.hall.actor, id, scope, guest, guest)
             except (HTTPException, SteadError) as exc:
-                self._number = number
-                self.edge.close(number, TRY_LATER, str(exc).encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
-                self.edge.gone(number)
-                return
-            guest = self._seat(number, 0)
-            guest.inbound = self.hall.rooms.join(self.hall.actor, id, scope, guest, guest)
+                self._turn_away(number, exc)
 
     def back(self, number: int, message: int, stay: Stay) -> None:
         if number > self._number:
             guest = self._seat(number, message)
-            guest.inbound = self.hall.rooms.restore(self.hall.actor, stay, guest, guest)
+            try:
+                guest.inbound = self.hall.rooms.restore(self.hall.actor, stay, guest, guest)
+            except (HTTPException, SteadError) as exc:
+                self._turn_away(number, exc)
+
+    def _turn_away(self, number: int, why: Exception) -> None:
+        """The actor takes no such connection now, or this node's version of it takes none."""
+        del self.guests[number]
+        self.edge.close(number, TRY_LATER, str(why).encode()[:REASON_BYTES_MAX].decode(errors="ignore"))
+        self.edge.gone(number)
 
     def _seat(self, number: int, message: int) -> Guest:
         self._number = number

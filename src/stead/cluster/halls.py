@@ -24,7 +24,7 @@ from stead.cluster.peers import Peers, Unreachable
 from stead.cluster.sides import EdgeSide
 from stead.cluster.wire import ForSockets, Gather, encode
 from stead.cluster.words import Remainder
-from stead.ids import ActorId, Chance, parse_id
+from stead.ids import ActorId, Chance
 from stead.runtime import Rest, Rooms, Tasks
 
 GATHER_S = 1.0  # that the first turn of a new owner waits for connections
@@ -150,9 +150,9 @@ class Halls:
             hall.is_claiming = True
             self._here.tasks.start(self._claim(hall))
 
-    def opened(self, peer: int, opening: ForSockets, conversation: Conversation) -> Listener:
+    def opened(self, peer: int, actor: ActorId, opening: ForSockets, conversation: Conversation) -> Listener:
         """Another node's edge has connections of an actor that should be here."""
-        hall = self._hall(parse_id(opening.actor))
+        hall = self._hall(actor)
         guests = hall.edges.get(opening.edge)
         if guests is not None and isinstance(guests.edge, FarEdge) and guests.is_welcome and hall.session == opening.session:
             guests.peer, guests.is_away = peer, False
@@ -161,7 +161,7 @@ class Halls:
             return ear
         if guests is not None:
             guests.withdraw()
-        hall = self._hall(hall.actor)
+        hall = self._hall(actor)
         guests = hall.edges[opening.edge] = Guests(hall, opening.edge)
         guests.peer = peer
         edge = guests.edge = FarEdge(guests)

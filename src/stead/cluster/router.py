@@ -28,7 +28,7 @@ from stead.cluster.serving import Answering, Served
 from stead.cluster.sockets import EdgeSocket
 from stead.cluster.streams import Streams
 from stead.cluster.wire import MALFORMED, ForActor, ForSockets, Gather, Leaving, Pull, decode_opening
-from stead.errors import Unavailable
+from stead.errors import Invalid, Unavailable
 from stead.events import Event, Handover, SocketEvent
 from stead.ids import ActorId, parse_id
 from stead.runtime import Delivery, Reply, Rest, Turn, Wire
@@ -124,13 +124,13 @@ class Router:
             opened = decode_opening(opening)
             if isinstance(opened, ForActor):
                 return Served(self, peer, parse_id(opened.actor), conversation)
-        except MALFORMED:
+            if isinstance(opened, ForSockets):
+                return self.halls.opened(peer, parse_id(opened.actor), opened, conversation)
+            if isinstance(opened, Gather):
+                return self.edges.called(peer, parse_id(opened.actor), conversation)
+        except (MALFORMED, Invalid):
             conversation.abort()
             return Deaf()
-        if isinstance(opened, ForSockets):
-            return self.halls.opened(peer, opened, conversation)
-        if isinstance(opened, Gather):
-            return self.edges.called(peer, opened, conversation)
         if isinstance(opened, Pull):
             return self.streams.pulled(opened, conversation)
         if isinstance(opened, Leaving):
