@@ -282,6 +282,25 @@ def test_shown_addresses_hold_no_password(dsn: str, expected: str) -> None:
     assert shown(dsn) == expected
 
 
+def test_a_schema_that_was_made_for_the_user_is_enough(postgres: str) -> None:
+    """Who may create none finds the one that an administrator has made; without it the message says how."""
+    database, user = f"{SCHEMA}_given", f"{SCHEMA}_given"
+    own = postgres.replace("postgres@", f"{user}@").rpartition("/")[0] + f"/{database}"
+
+    async def run() -> None:
+        for statement in (f"CREATE ROLE {user} LOGIN", f"CREATE DATABASE {database}"):
+            await query(postgres, statement)
+        with pytest.raises(EngineFailed, match="have an administrator CREATE SCHEMA stead AUTHORIZATION"):
+            await PostgresEngine.open(own, SystemClock())
+        await query(postgres.rpartition("/")[0] + f"/{database}", f"CREATE SCHEMA stead AUTHORIZATION {user}")
+        engine = await PostgresEngine.open(own, SystemClock())
+        await engine.close()
+        await query(postgres, f"DROP DATABASE {database}")
+        await query(postgres, f"DROP ROLE {user}")
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("before", range(len(STEPS)))
 def test_migrations(open_postgres: OpenPostgres, postgres: str, before: int) -> None:
     """Several nodes that start at once make the tables once, or renew older ones; a newer schema is refused and left as it is."""

@@ -88,7 +88,10 @@ def _advice(exc: BaseException) -> str:
     if isinstance(exc, asyncpg.ReadOnlySQLTransactionError):
         return "the server takes no writes, as a standby does: give the address of the primary"
     if isinstance(exc, asyncpg.InsufficientPrivilegeError):
-        return "the user lacks a right: let it own the schema, or grant it all on the schema's tables"
+        return (
+            "the user lacks a right: have an administrator CREATE SCHEMA stead AUTHORIZATION that user, or grant it all on the "
+            "schema's tables"
+        )
     if isinstance(exc, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError | asyncpg.UndefinedColumnError):
         return "the tables are missing or not ours: was the database restored or dropped? Start the server again to make them"
     if is_lost(exc) or isinstance(exc, Unreached):

@@ -108,7 +108,9 @@ async def migrate(connection: Any, schema: str, steps: tuple[str, ...] = STEPS) 
         return  # the usual start asks for no right to create anything
     for attempt in range(ATTEMPTS_MAX):
         try:
-            await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+            # Only where it is not there: IF NOT EXISTS asks for the right to create one in any case.
+            if not await connection.fetchval("SELECT count(*) FROM pg_namespace WHERE nspname = $1", schema):
+                await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
             await connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}.version (id int PRIMARY KEY, version int NOT NULL)")
             break
         except _MADE_MEANWHILE:
