@@ -427,6 +427,9 @@ def test_a_dump_is_the_database_to_the_byte(tmp_path: Path) -> None:
         await stead(tmp_path, "db", "execute", "main", said=ODD)
         before = (await asked(tmp_path, "db", "execute", "main", ODD_LOOK))["results"]
         await stead(tmp_path, "db", "export", "main", "out.sql")
+        assert (tmp_path / "out.sql").read_text().startswith("PRAGMA ")  # nothing of who made it, and where
+        assert "no database 'other' holds anything" in (await stead(tmp_path, "db", "export", "other", "x.sql", code=1))[1]
+        assert "there are: main" in (await stead(tmp_path, "db", "import", "other", "out.sql", code=1))[1]
         await stead(tmp_path, "db", "execute", "main", "DELETE FROM t; INSERT INTO t VALUES ('changed', NULL)")
         await stead(tmp_path, "db", "import", "main", "out.sql", "--overwrite")
         after = (await asked(tmp_path, "db", "execute", "main", ODD_LOOK))["results"]

@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import apsw
 import msgspec
@@ -22,6 +22,7 @@ from stead.cli.actors import operator_of, progress_of
 from stead.cli.console import CommandFailed, Commands, new_table, out, print_json, print_table
 from stead.cli.options import Engine, Json
 from stead.cli.units import App, Data, data_of, operate
+from stead.errors import Invalid
 from stead.ids import ActorId, Chance, named_id
 from stead.manifest import SqlDatabase, load_manifest
 from stead.node import SQLITE, manifest_path, read_migrations
@@ -112,8 +113,10 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make a file the database, all of it in one commit."""
-    if name not in {unit.name for unit in load_manifest(manifest_path(place)).sql_databases}:
-        raise CommandFailed(f"there is no sql_database {name!r} in the manifest", "correct the name")
+    known = [unit.name for unit in load_manifest(manifest_path(place)).sql_databases]
+    if name not in known:
+        hint = f"there are: {', '.join(known)}" if known else "the manifest has no sql_database"
+        raise CommandFailed(f"there is no sql_database {name!r}", hint)
     if not file.is_file():
         raise CommandFailed(f"there is no file {file}", "give a SQLite database, or a dump in SQL")
     directory = data_of(place, data)
@@ -149,7 +152,11 @@ def _print_result(result: dict[str, Any]) -> None:
 
 async def _export(data: Path, engine: str, actor: ActorId, file: Path) -> None:
     async with operator_of(data, engine, writes=False) as operator:
-        view = await operator.show(actor)
+        try:
+            view = await operator.show(actor)
+        except Invalid as exc:
+            hint = "the sql_database blocks of the manifest name those there are; one that was never used holds nothing yet"
+            raise CommandFailed(f"no database {actor.unit!r} holds anything", hint) from exc
         with progress_of(BarColumn(), DownloadColumn()) as progress:
             task = progress.add_task("exporting", total=view.line.size_bytes)
             await operator.export(actor, file, lambda size_bytes: progress.advance(task, size_bytes))
@@ -179,5 +186,25 @@ def _dump(database: Path, file: Path) -> None:
     import apsw.shell  # noqa: PLC0415 - every command would wait for it
 
     with closing(apsw.Connection(str(database))) as connection, file.open("w", encoding="utf-8") as stream:
-        shell: Any = apsw.shell.Shell(stdout=stream, db=connection)
+        written: Any = _Statements(stream)  # all that the shell asks of a stream
+        shell: Any = apsw.shell.Shell(stdout=written, db=connection)
         shell.process_command(".dump")
+
+
+class _Statements:
+    """What a dump is written to, without its first lines: they tell of the machine and the user that made it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._has_begun = False
+
+    def write(self, text: str) -> None:
+        self._has_begun = self._has_begun or text.startswith("PRAGMA ")
+        if self._has_begun:
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False

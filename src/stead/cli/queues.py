@@ -37,6 +37,8 @@ def list_queues(place: App = Path(), data: Data = None, json: Json = False) -> N
         print_json({"queues": [{"name": name, **msgspec.to_builtins(status)} for name, status in found.items()]})
         return
     table = new_table("queue", "observer", "messages", "in hands", "dead letters", "oldest", "")
+    for column in table.columns[2:6]:
+        column.justify = "right"
     for name, status in found.items():
         counts = (f"{count:,}" for count in (status.messages, status.in_hands, status.dead_letters))
         oldest = f"{status.oldest_s:,.0f} s" if status.messages else ""
