@@ -6,17 +6,24 @@ import asyncio
 import errno
 import json
 import os
+import re
 import sqlite3
 from importlib.metadata import version
+from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pytest
 import typer
+from rich.console import Console
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from stead import codec
 from stead.admin import ServerAddress, write_address
+from stead.admin.views import value_line
 from stead.cli import app
+from stead.cli.actors import alarms_table
 from stead.cli.child import Job, addresses_table, decode_job
 from stead.cli.console import Commands
 from stead.cli.dev import SavedFiles
@@ -24,6 +31,8 @@ from stead.cli.new import Template
 from stead.clock import SystemClock
 from stead.ids import Chance
 from stead.node import Node, Settings, load_application
+from stead.runtime.alarms import AlarmRow
+from stead.storage.entries import ALARM
 from stead.storage.sqlite import SqliteEngine
 
 MANIFEST = 'application "a" {\n  service "api" { visibility = "public" }\n  actor "box" {}\n  sql_database "records" {}\n}\n'
@@ -234,6 +243,26 @@ def test_an_actor_is_shown(data: Path) -> None:
     assert 'greeting  "hello [b]bob"' in output and "notes: 0 rows" in output
     view = json.loads(stead("actors", "show", "box/bob", "--data", data, "--json").stdout)
     assert view["keys"][0]["value"] == "hello [b]bob"
+
+
+def test_alarms_are_shown_with_what_became_of_them() -> None:
+    """When they ring, how they repeat, and how they failed, whatever their payload; one that is dead rings no more."""
+    rows = {
+        "": AlarmRow(1_000, 1_000, codec.encode(None)),
+        "daily": AlarmRow(1_000, 1_000, codec.encode("x" * 500), cron="0 3 * * *", timezone="Europe/Berlin"),
+        "late": AlarmRow(61_000, 1_000, codec.encode({"a": 1}), every_ms=90_000, failures=2, error="ValueError: [red]no"),
+        "over": AlarmRow(1_000, 1_000, codec.encode("y" * 500), failures=7, dead=True, error="KeyError: 'x'"),
+        "vast": AlarmRow(1_000, 1_000, codec.encode("z" * 5_000)),
+    }
+    table = alarms_table([value_line(ALARM + name.encode(), msgspec.msgpack.encode(row)) for name, row in rows.items()])
+    said = StringIO()
+    Console(file=said, width=300).print(table)
+    shown = [re.split(" {2,}", line.strip()) for line in said.getvalue().splitlines()[1:]]
+    assert shown[0] == ['""', "1970-01-01 00:00:01"]
+    assert shown[1] == ["daily", "1970-01-01 00:00:01", "0 3 * * * (Europe/Berlin)", f'"{"x" * 99}…']
+    assert shown[2] == ["late", "1970-01-01 00:01:01", "every 90 s", '{"a":1}', "failed 2 times: ValueError: [red]no"]
+    assert shown[3] == ["over", f'"{"y" * 99}…', "dead: KeyError: 'x'"]
+    assert shown[4][0] == "vast" and shown[4][1].endswith("…")
 
 
 def test_an_actor_is_exported(data: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import msgspec
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
 
 from stead.admin import (
     LIST_ACTORS_MAX,
@@ -83,7 +84,8 @@ def show(actor: Id, data: Data = Path(".stead"), engine: Engine = SQLITE, json: 
     out.print(f"created {_moment(line.created_ms)} UTC, last active {_moment(line.active_ms)} UTC", markup=False)
     _print_values("keys", view.keys)
     _print_values("durable attributes", view.attributes)
-    _print_values("alarms", view.alarms)
+    if view.alarms:
+        print_table(alarms_table(view.alarms))
     _print_sql(view)
     if view.more:
         err.print("there is more than is shown: `stead actors export` writes it all", style="dim")
@@ -251,9 +253,31 @@ def _print_values(title: str, values: list[ValueLine]) -> None:
     table = new_table(title=title)
     for value in values:
         text = str(value.value) if value.cut else msgspec.json.encode(value.value).decode()
-        shown = text[:VALUE_CHARS_SHOWN] + "…" if value.cut or len(text) > VALUE_CHARS_SHOWN else text
-        table.add_row(escape(value.name or '""'), escape(shown), f"{value.size_bytes:,} bytes")
+        table.add_row(escape(value.name or '""'), escape(_cut(text)), f"{value.size_bytes:,} bytes")
     print_table(table)
+
+
+def alarms_table(alarms: list[ValueLine]) -> Table:
+    """When each rings, how it repeats, and how it has failed."""
+    table = new_table("alarm", "due (UTC)", "repeats", "payload", "")
+    for alarm in alarms:
+        name = escape(alarm.name or '""')
+        if alarm.cut or not isinstance(alarm.value, dict):
+            table.add_row(name, "", "", escape(_cut(str(alarm.value))))
+            continue
+        row = alarm.value
+        every = "" if row["every_ms"] is None else f"every {row['every_ms'] / 1000:g} s"
+        repeats = every if row["cron"] is None else f"{row['cron']} ({row['timezone']})"
+        payload = "" if row["payload"] is None else _cut(msgspec.json.encode(row["payload"]).decode())
+        state = (
+            f"dead: {row['error']}" if row["dead"] else f"failed {row['failures']} times: {row['error']}" if row["failures"] else ""
+        )
+        table.add_row(name, "" if row["dead"] else _moment(row["due_ms"]), escape(repeats), escape(payload), escape(state))
+    return table
+
+
+def _cut(text: str) -> str:
+    return text[:VALUE_CHARS_SHOWN] + "…" if len(text) > VALUE_CHARS_SHOWN else text
 
 
 def _print_sql(view: ActorView) -> None:
