@@ -16,7 +16,8 @@ from stead.errors import EngineFailed
 from stead.ids import named_id
 from stead.storage.contract import Commit, Engine
 from stead.storage.sqlite import DirectoryLock, SqliteEngine, divide, share_directory
-from stead.storage.sqlite.transfer import BUILDING, SqliteSource, SqliteTarget
+from stead.storage.sqlite.file import BUILDING
+from stead.storage.sqlite.transfer import SqliteSource, SqliteTarget
 from stead.storage.transfer import History, Moved, Part, compare, move
 
 Actors = dict[str, tuple[int, dict[bytes, bytes], dict[str, int]]]
@@ -110,6 +111,21 @@ def test_a_move_keeps_all_there_is(tmp_path: Path) -> None:
         again = await moved(tmp_path / "b", tmp_path / "c")
         assert again == found
         assert not (tmp_path / "c" / BUILDING).exists()
+
+    asyncio.run(work())
+
+
+def test_a_directory_that_is_not_filled_is_not_served(tmp_path: Path) -> None:
+    """What a move left that was killed is no empty database: it is filled by another one, or removed on purpose."""
+
+    async def work() -> None:
+        await made(tmp_path / "a")
+        (tmp_path / "b" / BUILDING).mkdir(parents=True)
+        for start in (lambda: SqliteEngine.open(tmp_path / "b", SystemClock()), lambda: divide(tmp_path / "b", 2, lambda *_: None)):
+            with pytest.raises(EngineFailed, match="run it again to its end, or remove .*moving to start empty"):
+                start()
+        await moved(tmp_path / "a", tmp_path / "b")
+        await SqliteEngine.open(tmp_path / "b", SystemClock()).close()
 
     asyncio.run(work())
 

@@ -9,9 +9,9 @@ import apsw
 from stead.admin.doctor.finding import Finding, failed, note, ok, warning
 from stead.errors import EngineFailed
 from stead.storage.sqlite.failure import failure
-from stead.storage.sqlite.file import FILE_NAME, DatabaseFile
+from stead.storage.sqlite.file import BUILDING, FILE_NAME, DatabaseFile
 from stead.storage.sqlite.schema import STEPS, check_pages, check_version
-from stead.storage.sqlite.transfer import BUILDING, places
+from stead.storage.sqlite.transfer import places
 
 LOG_BYTES_MAX = 1024 * 1024 * 1024  # of a write-ahead log: only a reader that never ends lets it grow
 SUBJECT = "engine"
@@ -29,8 +29,11 @@ def sqlite_findings(data: Path) -> list[Finding]:
     except EngineFailed as exc:
         return [failed(SUBJECT, str(exc), "see what is in the directory")]
     if (data / BUILDING).exists():
-        remedy = "run it again to its end, or remove the directory"
-        findings.append(warning("layout", f"{data / BUILDING} is left of a `stead migrate-engine` that was interrupted", remedy))
+        left, remedy = (
+            f"{data / BUILDING} is left of a `stead migrate-engine` that was interrupted",
+            "run it again to its end, or remove it",
+        )
+        findings.append((warning if (data / FILE_NAME).exists() else failed)("layout", left, remedy))
     return findings
 
 

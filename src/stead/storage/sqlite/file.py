@@ -16,6 +16,7 @@ from stead.storage.sqlite.failure import damaged, failure
 from stead.storage.sqlite.schema import PAGE_BYTES, STEPS, check_pages, check_version, migrate
 
 FILE_NAME = "stead.sqlite"
+BUILDING = "moving"  # a directory beside it, while it is filled from another engine (`transfer.py`)
 CHECK_BYTES_MAX = 8 * 1024 * 1024  # a file up to this size is walked at every start (some 20 ms); a larger one on demand
 WAL_PAGES = 4096  # the log is copied back past 16 MiB: seldom enough to merge rewrites, often enough to take few milliseconds
 WAL_BYTES_KEPT = 2 * WAL_PAGES * PAGE_BYTES  # a log that grew larger for once is cut to this
@@ -36,6 +37,12 @@ class DatabaseFile:
     def prepare(self, *, deep_check: bool) -> None:
         """Make the file if there never was one, check it, and bring its schema up to date."""
         self.check_presence()
+        building = self.path.with_name(BUILDING)
+        if building.exists() and not self.path.exists():  # what is to come is not all there, and must not begin empty
+            raise EngineFailed(
+                f"{self.path.parent} was being filled by `stead migrate-engine` when that was interrupted: run it again to its "
+                f"end, or remove {building} to start empty"
+            )
         try:
             connection = self.open_writer()
             try:

@@ -17,13 +17,12 @@ import apsw
 
 from stead.errors import EngineFailed
 from stead.storage.sqlite.failure import failure
-from stead.storage.sqlite.file import FILE_NAME, DatabaseFile
+from stead.storage.sqlite.file import BUILDING, FILE_NAME, DatabaseFile
 from stead.storage.sqlite.layout import share_directory, shares_of, sync_directory
 from stead.storage.sqlite.lock import DirectoryLock
 from stead.storage.sqlite.schema import HEAD, INLINE_BYTES_MAX
 from stead.storage.transfer import History, Ordered, Part, Totals, in_parts
 
-BUILDING = "moving"  # the directory in which a target is built
 FLUSH_BYTES = 8 * 1024 * 1024  # of one transaction
 FLUSH_ROWS = 50_000
 
