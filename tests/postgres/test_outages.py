@@ -48,9 +48,9 @@ class Counters:
         self.failures: list[Exception] = []
         self.ends = asyncio.Event()
 
-    async def count(self, actor: ActorId) -> tuple[int, int]:
+    async def count(self, turns: Turns) -> tuple[int, int]:
         """Count until the end; what was acknowledged, and what else may be there."""
-        turns = await claimed(self.engine, actor)
+        actor = turns.actor
         known, ambiguous = turns.seq, 0
         while not self.ends.is_set():
             commit = turns.turn({b"n": b"%d" % (turns.seq + 1)})
@@ -89,8 +89,9 @@ def test_server_killed_in_the_middle_of_commits(database: Database) -> None:
         engine = await opened(database)
         counters = Counters(engine)
         actors = [named_id("counter", str(number)) for number in range(WORKERS)]
+        turns = [await claimed(engine, actor) for actor in actors]  # before any commits, which go first and leave no connection
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(counters.count(actor)) for actor in actors]
+            workers = [group.create_task(counters.count(each)) for each in turns]
             for round in range(1, 4):
                 await counters.reach(counters.acknowledged + 20 * WORKERS * round)
                 await asyncio.to_thread(database.kill)
