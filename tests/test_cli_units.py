@@ -8,7 +8,7 @@ import os
 import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,8 @@ from stead.ids import Chance
 
 pytestmark = pytest.mark.process
 
-LIMIT_S = 60.0  # for a whole test: far more than it takes, so that a loaded machine is no failure
+LIMIT_S = 60.0  # for each command and whatever else is waited for: far more than it takes, so that a loaded machine is no failure
 COMMAND = (sys.executable, "-c", "from stead.cli import main; main()")
-
-
-def bounded(work: Callable[[], Awaitable[None]]) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(LIMIT_S):
-            await work()
-
-    asyncio.run(run())
 
 
 async def start(place: Path, *arguments: str | Path, environ: dict[str, str] | None = None) -> Process:
@@ -42,12 +34,18 @@ async def start(place: Path, *arguments: str | Path, environ: dict[str, str] | N
     )
 
 
+async def ended(process: Process, said: bytes = b"") -> tuple[bytes, bytes]:
+    """Wait for its end; what it has printed. `said` is its standard input."""
+    async with asyncio.timeout(LIMIT_S):
+        return await process.communicate(said)
+
+
 async def stead(
     place: Path, *arguments: str | Path, code: int = 0, said: str = "", environ: dict[str, str] | None = None
 ) -> tuple[str, str]:
     """What a command prints on standard output and standard error; `said` is its standard input."""
     process = await start(place, *arguments, environ=environ)
-    stdout, stderr = await process.communicate(said.encode())
+    stdout, stderr = await ended(process, said.encode())
     assert process.returncode == code, (stdout, stderr)
     assert b"Traceback" not in stderr
     return stdout.decode(), stderr.decode()
@@ -64,7 +62,8 @@ async def serving(place: Path, environ: dict[str, str] | None = None) -> AsyncIt
     process = await start(place, "serve", "--port", "0", environ=environ)
     assert process.stdout is not None and process.stderr is not None
     try:
-        word, _, url = (await process.stdout.readline()).decode().strip().partition(" ")
+        async with asyncio.timeout(LIMIT_S):
+            word, _, url = (await process.stdout.readline()).decode().strip().partition(" ")
         assert word == "ready", (await process.stderr.read()).decode()
         yield process, url
     finally:
@@ -111,7 +110,7 @@ def test_tasks_run_from_a_shell(tmp_path: Path) -> None:
         assert "Europe/Berlin" in (await stead(tmp_path, "tasks", "list"))[0]
         assert "there are: good, bad" in (await stead(tmp_path, "tasks", "run", "godo", code=1))[1]
 
-    bounded(work)
+    asyncio.run(work())
 
 
 QUEUES = """application "a" {
@@ -141,8 +140,9 @@ def test_queues_are_operated_from_a_shell(tmp_path: Path) -> None:
             assert address is not None
             async with remote_operator(address) as operator:
                 await operator.operate("jobs", "send_batch", {"bodies": [{"to": "ann"}]})
-                while (await statuses())["jobs"]["dead_letters"] == 0:
-                    await sleep(0.1)
+                async with asyncio.timeout(LIMIT_S):
+                    while (await statuses())["jobs"]["dead_letters"] == 0:
+                        await sleep(0.1)
                 (letter,) = (await asked(tmp_path, "queues", "peek", "jobs", "--dead"))["messages"]
                 assert letter["body"] == {"to": "ann"}
                 assert "paused" in (await stead(tmp_path, "queues", "pause", "jobs"))[0]
@@ -160,7 +160,7 @@ def test_queues_are_operated_from_a_shell(tmp_path: Path) -> None:
         assert (await asked(tmp_path, "queues", "resume", "jobs")) == {"queue": "jobs", "paused": False}
         assert "there are: jobs, exports" in (await stead(tmp_path, "queues", "purge", "worker", code=1))[1]
 
-    bounded(work)
+    asyncio.run(work())
 
 
 DATABASE = 'application "a" { sql_database "main" {} }'
@@ -206,7 +206,7 @@ def test_databases_are_worked_on_from_a_shell(tmp_path: Path) -> None:
             ]
         connection.close()
 
-    bounded(work)
+    asyncio.run(work())
 
 
 WRITTEN_BYTES_MAX = 4 * 1024 * 1024  # before the kill: some four of the migrations below
@@ -231,8 +231,9 @@ def test_a_kill_during_migrations_leaves_none_of_them_half(tmp_path: Path) -> No
         for _ in range(6):
             process = await start(tmp_path, "serve", "--port", "0")
             enough = size_of(data) + int(chance.fraction() * WRITTEN_BYTES_MAX)
-            while size_of(data) <= enough and find_server(data.parent) is None and process.returncode is None:
-                await sleep(0.002)
+            async with asyncio.timeout(LIMIT_S):
+                while size_of(data) <= enough and find_server(data.parent) is None and process.returncode is None:
+                    await sleep(0.002)
             if process.returncode is None:
                 process.kill()
             await process.communicate()
@@ -243,7 +244,7 @@ def test_a_kill_during_migrations_leaves_none_of_them_half(tmp_path: Path) -> No
         async with serving(tmp_path):
             assert await state_of(tmp_path) == (41, 40, 40)
 
-    bounded(work)
+    asyncio.run(work())
 
 
 STATE = """SELECT count(*) AS n FROM stead_migrations;
@@ -294,7 +295,7 @@ def test_credentials_of_the_s3_endpoint(tmp_path: Path) -> None:
         _, said = await stead(tmp_path, "bucket", "create-credential", "--bucket", "none", code=1)
         assert "there are: files" in said
 
-    bounded(scenario)
+    asyncio.run(scenario())
 
 
 SECRET = 'hunter2-"très"-secret/42'
@@ -352,9 +353,10 @@ def test_a_secret_is_nowhere_to_be_seen(tmp_path: Path) -> None:
             process = await start(tmp_path, command, "--port", "0")
             assert process.stdout is not None
             lines = []
-            while not (line := (await process.stdout.readline()).decode()).startswith("ready"):
-                lines.append(line)
-                assert process.returncode is None, lines
+            async with asyncio.timeout(LIMIT_S):
+                while not (line := (await process.stdout.readline()).decode()).startswith("ready"):
+                    lines.append(line)
+                    assert process.returncode is None, lines
             url = line.split()[1].rstrip(",")
             try:
                 async with httpx.AsyncClient(base_url=url, timeout=LIMIT_S) as client:
@@ -372,7 +374,7 @@ def test_a_secret_is_nowhere_to_be_seen(tmp_path: Path) -> None:
             finally:
                 if process.returncode is None:
                     process.terminate()
-                stdout, stderr = await process.communicate()
+                stdout, stderr = await ended(process)
             written += [*lines, stdout.decode(), stderr.decode()]
             assert "the key is [secret API_KEY]" in stderr.decode()
         written += await stead(tmp_path, "check", "--json")
@@ -393,7 +395,7 @@ def test_a_secret_is_nowhere_to_be_seen(tmp_path: Path) -> None:
         await stead(tmp_path, "secrets", "delete", "API_KEY")
         assert "there is no secret" in (await stead(tmp_path, "secrets", "delete", "API_KEY", code=1))[1]
 
-    bounded(work)
+    asyncio.run(work())
 
 
 def test_dotenv_is_for_development(tmp_path: Path) -> None:
@@ -405,17 +407,18 @@ def test_dotenv_is_for_development(tmp_path: Path) -> None:
         (tmp_path / ".env").write_text("API_KEY=hunter2-secret\nhunter2")
         process = await start(tmp_path, "dev", "--port", "0")
         assert process.stdout is not None and process.stderr is not None
-        said = (await process.stderr.readline()).decode()
-        assert ".env:2:1: this line is no NAME=value" in said
-        (tmp_path / ".env").write_text("API_KEY=hunter2-secret\n")  # a save, which begins again
-        while not (await process.stdout.readline()).startswith(b"ready"):
-            assert process.returncode is None
+        async with asyncio.timeout(LIMIT_S):
+            said = (await process.stderr.readline()).decode()
+            assert ".env:2:1: this line is no NAME=value" in said
+            (tmp_path / ".env").write_text("API_KEY=hunter2-secret\n")  # a save, which begins again
+            while not (await process.stdout.readline()).startswith(b"ready"):
+                assert process.returncode is None
         process.terminate()
-        _, stderr = await process.communicate()
+        _, stderr = await ended(process)
         assert b"hunter2" not in stderr and "hunter2" not in said
         assert "secret API_KEY has no value" in (await stead(tmp_path, "serve", "--port", "0", code=1))[1]
 
-    bounded(work)
+    asyncio.run(work())
 
 
 def test_a_dump_is_the_database_to_the_byte(tmp_path: Path) -> None:
@@ -436,7 +439,7 @@ def test_a_dump_is_the_database_to_the_byte(tmp_path: Path) -> None:
         assert [result["results"] for result in after] == [result["results"] for result in before]
         assert after[1]["results"] == [{"n": 1}]
 
-    bounded(work)
+    asyncio.run(work())
 
 
 ODD = """CREATE TABLE t (a TEXT, b);
