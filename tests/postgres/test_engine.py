@@ -21,7 +21,7 @@ from stead.storage.postgres.failure import shown
 from stead.storage.postgres.fence import Fence
 from stead.storage.postgres.schema import PIECE_BYTES, STEPS, migrate
 from stead.storage.postgres.statements import Parts, Statements
-from stead.testing.conformance import claimed, everything
+from stead.testing.conformance import Turns, claimed, everything
 from tests.postgres.conftest import OpenPostgres, schema_of_this_process
 
 A, B, C = named_id("cart", "a"), named_id("cart", "b"), named_id("cart", "c")
@@ -175,6 +175,27 @@ async def test_the_lease_and_commits_go_before_a_crowd(engine: PostgresEngine) -
             await note("renewal", engine.renew())
             await note("commit", engine.commit([turns.turn({b"k": b"v"})]))
         assert done.count("claim") < 150
+
+
+@over_engine
+async def test_a_crowd_of_commits_keeps_no_claim_waiting(engine: PostgresEngine) -> None:
+    """However many commits wait, what is claimed or read takes turns with them."""
+    crowd = [await claimed(engine, named_id("busy", str(number))) for number in range(30)]
+    committed, ends = 0, asyncio.Event()
+
+    async def commit(turns: Turns) -> None:
+        nonlocal committed
+        while not ends.is_set():
+            await engine.commit([turns.turn({b"k": b"v"})])
+            committed += 1
+
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(LIMIT_S):
+        for turns in crowd:
+            tasks.create_task(commit(turns))
+        await sleep(0)
+        await asyncio.gather(*(engine.claim(named_id("cold", str(number))) for number in range(30)))
+        ends.set()
+    assert committed < 150
 
 
 @over_engine

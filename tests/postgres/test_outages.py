@@ -265,7 +265,7 @@ def test_a_join_whose_answer_is_lost_keeps_nobody_out(database: Database, monkey
 
 
 def test_connections_that_have_fallen_silent_cost_no_lease(postgres: str) -> None:
-    """As where a firewall has forgotten them: a renewal is sent again in time, on a new connection, and the rest goes on so."""
+    """As where a firewall has forgotten them: a renewal is sent again in time on a new connection, and all that waits after it."""
 
     async def run() -> None:
         gate = Gate(httpx.URL(postgres).port or 0)
@@ -273,11 +273,15 @@ def test_connections_that_have_fallen_silent_cost_no_lease(postgres: str) -> Non
         engine = await PostgresEngine.open(str(httpx.URL(postgres).copy_with(port=gate.port)), SystemClock(), schema="silent")
         await engine.join(NODE, LEASE_S)
         await asyncio.gather(*(engine.claim(named_id("cart", str(number))) for number in range(16)))
+        turns = await claimed(engine, A)
         for _ in range(2):
             gate.silence()
+            under_way = asyncio.gather(engine.commit([turns.turn({b"k": b"v"})]), engine.read(B, [b"k"]))
+            await sleep(0.1)
             async with asyncio.timeout(LEASE_S):
                 assert [member.incarnation for member in await engine.renew()] == [engine.incarnation]
                 await asyncio.gather(*(engine.claim(named_id("cart", str(number))) for number in range(16)))
+                assert list(await under_way) == [[True], {}]
         await engine.close()
         await gate.close()
 

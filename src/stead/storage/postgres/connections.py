@@ -8,8 +8,9 @@ some planning. Nothing else of a session is used: no setting, lock, listener or 
 A server keeps the plan of a prepared statement, and a plan for a table of ten rows walks it whole. So a statement is prepared anew
 when twice as many have run since it was, and after a while in any case: other nodes let tables grow as well.
 
-Who waits for a connection is let in by `Rank`: a thousand actors that are claimed at once keep neither commits waiting nor the
-lease; and the last connection is the lease's alone, so that no lock which all else waits for costs a node its actors.
+Who waits for a connection is let in by `Rank`: the lease first, commits and all else in turns. So a thousand actors that are
+claimed at once keep neither a commit waiting nor the lease, nor do commits keep out claims; and the last connection is the
+lease's alone, so that no lock which all else waits for costs a node its actors.
 
 **Only servers that take writes.** An address may name several, of which a standby answers while the primary does not: what it would
 show is out of date. So each new connection is asked whether it may write, unless reading is all that it is for.
@@ -21,7 +22,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from enum import IntEnum
+from enum import Enum
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -38,21 +39,22 @@ PLAN_S_MAX = 30.0  # of a prepared statement's life
 PLAN_QUERIES_MIN = 64  # before it may be prepared anew
 
 
-class Rank(IntEnum):
-    """Who goes first where connections are few."""
+class Rank(Enum):
+    """What a connection is wanted for."""
 
-    LEASE = 0  # what keeps this node alive
-    COMMIT = 1  # what others wait for
-    QUESTION = 2
+    LEASE = "lease"  # what keeps this node alive
+    COMMIT = "commit"  # what others wait for
+    QUESTION = "question"
 
 
 class _Room:
-    """How many connections are free, and who waits for one, by rank and then in order."""
+    """How many connections are free, and who waits for one: the lease first, commits and questions in turns."""
 
     def __init__(self, size: int) -> None:
         self._free = size
         self._kept = min(size - 1, 1)  # free ones that are the lease's alone
         self._waiting: dict[Rank, deque[asyncio.Future[None]]] = {rank: deque() for rank in Rank}
+        self._turn = Rank.COMMIT  # whose it is where both wait
 
     @asynccontextmanager
     async def place(self, rank: Rank) -> AsyncIterator[None]:
@@ -69,12 +71,21 @@ class _Room:
             self._let_in()
 
     def _let_in(self) -> None:
-        for rank, waiting in self._waiting.items():
-            while waiting and (waiting[0].done() or self._free > (0 if rank is Rank.LEASE else self._kept)):
-                entry = waiting.popleft()
-                if not entry.done():  # else who waited has gone
-                    entry.set_result(None)
-                    self._free -= 1
+        while (rank := self._next()) is not None:
+            entry = self._waiting[rank].popleft()
+            if not entry.done():  # else who waited has gone
+                entry.set_result(None)
+                self._free -= 1
+                if rank is not Rank.LEASE:
+                    self._turn = Rank.QUESTION if rank is Rank.COMMIT else Rank.COMMIT
+
+    def _next(self) -> Rank | None:
+        if self._free and self._waiting[Rank.LEASE]:
+            return Rank.LEASE
+        if self._free > self._kept:
+            after = Rank.QUESTION if self._turn is Rank.COMMIT else Rank.COMMIT
+            return next((rank for rank in (self._turn, after) if self._waiting[rank]), None)
+        return None
 
 
 class _Prepared:
@@ -116,7 +127,7 @@ class Connections:
         self._queries = 0
         self._room = _Room(size)
         self._idle: list[_Connection] = []
-        self._in_use: set[_Connection] = set()
+        self._in_use: dict[_Connection, float] = {}  # since when
         self._is_named = True  # until a pooler forgets what was prepared
         self._is_closed = False
 
@@ -132,7 +143,7 @@ class Connections:
         """
         async with self._room.place(rank):
             connection = await self._connected()
-            self._in_use.add(connection)
+            began_s = self._in_use[connection] = self._clock.elapsed_s()
             is_sound = False
             try:
                 try:
@@ -146,14 +157,14 @@ class Connections:
                 is_sound = True
                 return rows
             except TimeoutError:
-                self._end_idle()  # where one way has fallen silent the others have, for all that is known
+                self._end_silent(began_s, rank)
                 raise
             except asyncpg.InterfaceError as exc:
                 if connection.raw.is_closed():  # else the driver complains about what it was given
                     raise ConnectionResetError(str(exc)) from exc
                 raise
             finally:
-                self._in_use.discard(connection)
+                del self._in_use[connection]
                 if is_sound and not self._is_closed:
                     self._idle.append(connection)
                 else:
@@ -186,9 +197,17 @@ class Connections:
             except DRIVER_ERRORS:
                 raw.terminate()  # it ends either way
 
-    def _end_idle(self) -> None:
+    def _end_silent(self, since_s: float, rank: Rank) -> None:
+        """Where one way has been silent since then, the others have, for all that is known.
+
+        What waits on them is sent again. Only the lease asks so little that silence is no work.
+        """
         while self._idle:
             self._idle.pop().raw.terminate()
+        if rank is Rank.LEASE:
+            for connection, began_s in self._in_use.items():
+                if began_s <= since_s:
+                    connection.raw.terminate()
 
     async def _run(self, connection: _Connection, text: str, args: tuple[object, ...], timeout_s: float) -> list[Any]:
         self._queries += 1
