@@ -292,6 +292,26 @@ def test_a_peer_that_flaps_is_dialled_less_and_less_often() -> None:
     check(scene, 10)
 
 
+def test_a_member_that_a_list_has_missed_is_waited_for() -> None:
+    """It was gone, and is a member again, as after a failover: whoever waits for it waits, and has it in the end."""
+
+    async def scene() -> None:
+        network = MemoryNetwork(1)
+        nodes = [a, b] = await start_nodes(network, "a", "b")
+        await connect(nodes)
+        network.partition(["a"], ["b"])
+        tell([a], a)
+        tell(nodes, a)
+        began_s = asyncio.get_running_loop().time()
+        assert not await a.peers.wait_connected(b.incarnation, 0.5)
+        assert asyncio.get_running_loop().time() - began_s == pytest.approx(0.5), "who asks again and again would never rest"
+        network.heal()
+        assert await a.peers.wait_connected(b.incarnation, 60.0)
+        await stop_nodes(nodes)
+
+    run(scene())
+
+
 def test_only_members_keep_a_channel() -> None:
     """A channel to a node that is no longer listed ends, and its incarnation is not let in again."""
 

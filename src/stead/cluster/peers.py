@@ -139,7 +139,7 @@ class Peers:
         try:
             async with asyncio.timeout(timeout_s):
                 while not (is_connected := self.is_connected(incarnation)):
-                    if self._is_closed or incarnation in self._gone:
+                    if self._is_closed or (incarnation in self._gone and incarnation not in self._peers):
                         break
                     await self._news.wait()
         except TimeoutError:
