@@ -30,7 +30,7 @@ def test_there_are_several_while_one_takes_the_place_of_another(tmp_path: Path) 
     file.write_text(f"{KEY}-old\n{KEY}-new\n")
     both = (f"{KEY}-old".encode(), f"{KEY}-new".encode())
     assert read_keys({KEY_VARIABLE: f"{KEY}-old,{KEY}-new"}) == read_keys({}, str(file)) == both
-    with pytest.raises(Invalid, match="has 5 bytes"):
+    with pytest.raises(Invalid, match="one of the 2 keys in STEAD_CLUSTER_KEY, which commas or white space divide, has 5 bytes"):
         read_keys({KEY_VARIABLE: f"{KEY},short"})
     with pytest.raises(Invalid, match="5 keys in STEAD_CLUSTER_KEY, and 4 at most"):
         read_keys({KEY_VARIABLE: ",".join([KEY] * 5)})

@@ -35,7 +35,12 @@ def read_keys(environment: Mapping[str, str], file: str | None = None) -> Keys:
     keys = tuple(key.encode() for key in re.split(r"[,\s]+", text) if key)
     shortest = min(map(len, keys), default=0)
     if (file is not None or KEY_VARIABLE in environment) and shortest < KEY_BYTES_MIN:
-        raise Invalid(f"the cluster's key in {where} has {shortest} bytes; {HOW_TO_KEY}")
+        which = (
+            f"one of the {len(keys)} keys in {where}, which commas or white space divide,"
+            if len(keys) > 1
+            else f"the cluster's key in {where}"
+        )
+        raise Invalid(f"{which} has {shortest} bytes; {HOW_TO_KEY}")
     if len(keys) > KEYS_MAX:
         raise Invalid(f"there are {len(keys)} keys in {where}, and {KEYS_MAX} at most are taken: leave out those that no node has")
     return keys
