@@ -356,6 +356,21 @@ async def test_a_dead_nodes_actors_are_taken_over_when_its_lease_is_over() -> No
         assert LEASE_S / 2 < took_s <= LEASE_S + 0.3
 
 
+async def test_who_should_take_over_may_be_frozen_too() -> None:
+    """The node that is left waits for neither of the two longer than for their leases, or to miss them."""
+    async with counters() as cluster:
+        names = [f"c{number}" for number in range(6)]
+        for name in names:
+            await cluster.env.COUNTER.get(name).add()
+            await cluster.move(cluster.env.COUNTER.get(name), 1)
+        began_s = cluster.clock.elapsed_s()
+        cluster.pause(1)
+        asyncio.get_running_loop().call_later(LEASE_S * 0.75, cluster.pause, 0)
+        await sleep(2)  # until the channel to the owner is over
+        assert [await read for read in [Started(cluster.env_at(2).COUNTER.get(name).read()) for name in names]] == [1] * len(names)
+        assert cluster.clock.elapsed_s() - began_s < LEASE_S * 0.75 + 1.9
+
+
 async def test_a_node_that_comes_back_is_known_at_once() -> None:
     """What a killed node's next life takes in is found by the others without waiting for their next renewal."""
     async with counters() as cluster:

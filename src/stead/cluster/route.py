@@ -79,7 +79,7 @@ class Host(Protocol):
         """These have not run, in this order."""
         ...
 
-    def lost(self, route: Route, items: Iterable[Item]) -> None:
+    def lost(self, route: Route, items: Iterable[Item], by: int) -> None:
         """These may have run, and nobody will answer."""
         ...
 
@@ -170,7 +170,7 @@ class Line:
         self._end()
         items, self.items = list(self.items.values()), {}
         if not is_closed:
-            self._host.lost(self.route, items)
+            self._host.lost(self.route, items, self.owner)
 
     def _end(self) -> None:
         if self.route.line is self:

@@ -30,7 +30,7 @@ ROUTES_MAX = 10_000  # remembered ways to actors: each is a conversation of some
 ROUTE_EVENTS_MAX = 2_000  # on their way to one actor or waiting for its node: a mailbox, and what waits for commits
 EVENTS_MAX = 50_000  # under way or waiting, of the whole node
 EVENTS_BYTES_MAX = 256 * 1024 * 1024  # and what is in them: eight of the largest
-RETRY_S = 0.5  # before a node that cannot be reached is doubted
+RETRY_S = 0.25  # before a node that cannot be reached is doubted
 PATIENCE_S = 2.0  # beyond a lease: until the others have seen that it is over
 RETURN_S = 2.0  # in which a node that has lost its lease, or touch with all others, is waited for
 REDIRECTS_MAX = 32  # of one event
@@ -304,8 +304,13 @@ class Routes:
         if items or route.waiting:
             self._queue(route, items, in_front=True)
 
-    def lost(self, route: Route, items: Iterable[Item]) -> None:
-        """A line was lost: what does no harm twice is sent again, the rest may have run."""
+    def lost(self, route: Route, items: Iterable[Item], by: int) -> None:
+        """A line was lost: what does no harm twice is sent again, the rest may have run.
+
+        To somebody else first: that one's claim finds out whether the actor is where it was sent.
+        """
+        route.avoid.add(by)
+        route.refusals = 0  # those were of before
         again = []
         for item in items:
             pulled = isinstance(item.event, Fetch) and not self._streams.is_offered(item.token)

@@ -66,7 +66,7 @@ def answers_without_a_lease(right: Any) -> Any:
 def sent_again_after_a_loss(right: Any) -> Any:
     """What was under way when a line was lost is sent again, whether it may have run or not."""
 
-    def lost(self: Routes, route: Any, items: Any) -> None:
+    def lost(self: Routes, route: Any, items: Any, by: int) -> None:
         self._queue(route, list(items), in_front=True)
 
     return lost
